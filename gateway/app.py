@@ -1,0 +1,354 @@
+"""The composition root: constructors, wires, routes and the lifespan; nothing else.
+
+Opening order is that of `_lifespan`; closing reverses it: no new requests (uvicorn), keepers of
+change, workers drained, the last chunk handed over, the monitor's last commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from gateway.config import Config
+from gateway.errors import GatewayError
+from gateway.journal import Journal
+from gateway.metrics import Metrics
+from gateway.monitoring.child import MonitorChild
+from gateway.monitoring.export import export
+from gateway.monitoring.layout import Kind
+from gateway.names import Branch, Commit
+from gateway.recording import Recorder
+from gateway.reload import Reload
+from gateway.repositories.arrivals import Arrivals, Bounds
+from gateway.repositories.git import Git
+from gateway.repositories.move import Move
+from gateway.repositories.remembered import Remembered
+from gateway.repositories.snapshots import Snapshots
+from gateway.repositories.watcher import Watcher
+from gateway.routing import Routing
+from gateway.served import Served, ServedFile
+from gateway.state import write_atomically
+from gateway.supervise import keep
+from gateway.web.errors import gateway_error, http_error, unexpected
+from gateway.web.health import Health
+from gateway.web.predict import Predict
+from gateway.web.status import Status
+from gateway.web.views import Views
+from gateway.workers.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+#: Seconds the monitor has for its last push when the gateway ends.
+LAST_PUSH = 15.0
+#: Seconds that what served before a restart has for loading, before newer commits are looked for.
+_SERVED_LOADS = 120.0
+
+
+class Front:
+    """The front process: every room, wired to the others."""
+
+    def __init__(
+        self,
+        config: Config,
+        file: Path,
+        unit_key: bytes,
+        *,
+        git_environment: Mapping[str, str],
+    ) -> None:
+        """The state directory is locked by the caller."""
+        state = config.state_dir
+        self.gave_up = False
+        #: Called when a keeper could not be kept: ends the server.
+        self.on_give_up: Callable[[], None] = lambda: None
+        self._git_environment = git_environment
+        self._settings_file = state / "monitor-settings.json"
+        self._pushes: dict[tuple[Branch, str], str] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._restoring: set[Branch] = set()
+        self.metrics = Metrics()
+        self.served = ServedFile(state / "served.json")
+        self.served.read()
+        fingerprints = {b: one.fingerprint for b, one in self.served.branches.items()}
+        self.routing = Routing(config, unit_key, fingerprints)
+        self.journal = Journal(
+            state / "journal",
+            secrets.token_hex(4),
+            limit_bytes=config.monitoring.journal_bytes,
+            header=self._chunk_header,
+        )
+        self.monitor = MonitorChild(
+            [sys.executable, "-m", "gateway", "monitor", "--settings", str(self._settings_file)],
+            git_environment,
+            state / "monitor.json",
+            self._monitor_said,
+        )
+        self.recorder = Recorder(self.journal, self.routing, self.metrics, self.monitor.look)
+        self.snapshots = Snapshots(state / "snapshots")
+        self.fleet = Fleet(
+            branches=config.branches,
+            limits=config.limits,
+            redact=config.monitoring.redact,
+            metrics=self.metrics,
+            lease=self.snapshots.lease,
+            answered=self.recorder.answered,
+            decided=self._fleet_decided,
+            logged=self._branch_logged,
+            known=fingerprints,
+        )
+        self.watcher = self._build_watcher(config)
+        self.reload = Reload(
+            file,
+            routing=self.routing,
+            fleet=self.fleet,
+            metrics=self.metrics,
+            prepare=self._prepare,
+            put_in_force=self._put_in_force,
+            applied=self._applied,
+            decided=self._config_decided,
+        )
+
+    def _build_watcher(self, config: Config) -> Watcher:
+        state = config.state_dir
+        return Watcher(
+            Arrivals(
+                Git(state / "git" / "read", config.repository, self._git_environment),
+                self.snapshots,
+                Remembered(state / "branches.json"),
+                Bounds(),
+            ),
+            _wanted(config),
+            poll=config.poll,
+            deliver=self._moved,
+            trouble=self._trouble,
+            polled=lambda result: self.metrics.polls_by[result].inc(),
+        )
+
+    def app(self) -> Starlette:
+        """The ASGI application; its lifespan opens and closes everything."""
+        status = Status(
+            routing=self.routing,
+            fleet=self.fleet,
+            recorder=self.recorder,
+            repository=self.watcher.status,
+            monitor=lambda: {**self.monitor.status, "pid": self.monitor.pid},
+            configuration=self.reload.status,
+            snapshots=self.routing.config.state_dir / "snapshots",
+        )
+        health = Health(status, self.metrics)
+        views = Views(status, self._export)
+        predict = Predict(self.routing, self.fleet, self.recorder, self.metrics)
+        return Starlette(
+            routes=[
+                Route("/predict", predict, methods=["POST"]),
+                Route("/branches", status.branches),
+                Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
+                Route("/branches/{branch:path}", status.branch),
+                Route("/healthz", health.healthz),
+                Route("/readyz", health.readyz),
+                Route("/metrics", health.metrics),
+            ],
+            exception_handlers={
+                GatewayError: gateway_error,
+                HTTPException: http_error,
+                Exception: unexpected,
+            },
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        config = self.routing.config
+        self._show_weights(config)
+        recovered = await asyncio.to_thread(self.journal.recover)
+        if recovered:
+            log.info("%d chunks of an earlier run are handed over", recovered)
+        await asyncio.to_thread(self.snapshots.open)
+        self.monitor.remember()
+        self._write_monitor_settings(config)
+        self._keep("monitor", self.monitor.run)
+        self._keep("recorder", self.recorder.run)
+        self._keep("fleet", self.fleet.run)
+        self._offer_served(config)
+        self._keep("watcher", self._watch)
+        self._keep("reload", self.reload.run)
+        try:
+            yield
+        finally:
+            for name in ("reload", "watcher", "fleet", "recorder", "monitor"):
+                await self._end(name)
+            await self.recorder.cut()
+            await self.monitor.stop(LAST_PUSH)
+
+    # Keepers
+
+    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        restarts = self.metrics.keeper_restarts.labels(name)
+        self._keepers[name] = asyncio.create_task(
+            keep(name, run, give_up=self._give_up, died=lambda _: restarts.inc()), name=name
+        )
+
+    async def _end(self, name: str) -> None:
+        task = self._keepers.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def _give_up(self, name: str) -> None:
+        self.gave_up = True
+        self.on_give_up()
+
+    async def _watch(self) -> None:
+        """What served before a restart loads first: a newer, broken commit must not prevent it."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _SERVED_LOADS
+        while self._restoring and loop.time() < latest:
+            await asyncio.sleep(0.05)
+            self._restoring = {
+                name
+                for name in self._restoring & set(self.routing.config.branches)
+                if self.fleet.slot(name).state["serving"] is None
+                and self.fleet.slot(name).state["state"] != "failed"
+            }
+        await self.watcher.run()
+
+    def _offer_served(self, config: Config) -> None:
+        for name in config.branches:
+            served = self.served.branches.get(name)
+            if served is None or not self.snapshots.has(served.fingerprint):
+                continue
+            root = config.state_dir / "snapshots" / served.fingerprint
+            known = served.commit_known
+            move = Move(name, served.tip, served.commit, known, served.fingerprint, root)
+            self._restoring.add(name)
+            self.fleet.offer(move)
+
+    # What the rooms say to one another
+
+    def _moved(self, move: Move) -> None:
+        self.fleet.offer(move)
+        self._remember_served(move.branch)
+
+    def _fleet_decided(
+        self, branch: Branch, commit: str, decision: str, reason: str, evidence: dict[str, Any]
+    ) -> None:
+        self.recorder.decided(branch, commit, decision, reason, evidence)
+        self._remember_served(branch)
+
+    def _remember_served(self, branch: Branch) -> None:
+        """After a swap or a quiet move: the split's epoch, and what a restart begins with."""
+        state = self.fleet.slot(branch).state
+        serving = state["serving"]
+        if serving is None:
+            return
+        fingerprint = serving["fingerprint"]
+        self.routing.arm_serves(branch, fingerprint)
+        self.served.put(
+            branch,
+            Served(
+                Commit(state["tip"]),
+                Commit(serving["commit"]),
+                bool(state["commit_known"]),
+                fingerprint,
+            ),
+        )
+
+    def _branch_logged(
+        self, branch: Branch, commit: str, level: str, logger: str, message: str
+    ) -> None:
+        number = logging.getLevelNamesMapping()[level.upper()]
+        log.log(number, "%s: %s", logger, message, extra={"branch": branch, "commit": commit})
+        if number >= logging.WARNING:
+            self.recorder.logged(branch, commit, level, logger, message)
+
+    def _trouble(self, branch: Branch, tip: Commit | None, kind: str, text: str) -> None:
+        log.warning("%s", text, extra={"branch": branch})
+        if kind == "content" and tip is not None:
+            # Where the person who pushed it will look.
+            self.recorder.decided(branch, tip, "quarantined", text, {"tip": tip})
+            self.recorder.logged(branch, tip, "error", "gateway.repositories", text)
+
+    def _monitor_said(self, status: dict[str, Any]) -> None:
+        waiting = status.get("waiting", {})
+        self.metrics.chunks_waiting.set(waiting.get("chunks", 0))
+        for name, branch in status.get("branches", {}).items():
+            for key, result in (("last_push", "pushed"), ("last_failure", "failed")):
+                event = branch.get(key)
+                if event is None or self._pushes.get((name, key)) == event["ts"]:
+                    continue
+                self._pushes[name, key] = event["ts"]
+                self.metrics.branch(name).pushes[result].inc()
+
+    # Configuration
+
+    async def _prepare(self, config: Config) -> None:
+        """Want the branches of the old and the new configuration until the new one is in force."""
+        branches = {**self.routing.config.branches, **config.branches}
+        await self.fleet.configure(branches, config.limits, config.monitoring.redact)
+        self.watcher.configure({b: c.model for b, c in branches.items()}, config.poll)
+
+    def _put_in_force(self, config: Config) -> None:
+        # The open chunk's header names the old monitoring settings: it ends with them.
+        self.recorder.seal()
+        self.routing.apply(config)
+        self._show_weights(config)
+
+    async def _applied(self, config: Config) -> None:
+        await self.fleet.configure(config.branches, config.limits, config.monitoring.redact)
+        self.watcher.configure(_wanted(config), config.poll)
+        if self._write_monitor_settings(config):
+            await self._end("monitor")
+            await self.monitor.stop(LAST_PUSH)
+            self._keep("monitor", self.monitor.run)
+
+    def _config_decided(self, decision: str, reason: str) -> None:
+        serving = self.fleet.slot(self.routing.config.baseline).state["serving"]
+        commit = serving["commit"] if serving else ""
+        self.recorder.decided(self.routing.config.baseline, commit, decision, reason, {})
+
+    def _show_weights(self, config: Config) -> None:
+        for name, share in self.routing.split.propensities.items():
+            self.metrics.branch(name).weight.set(share)
+
+    def _chunk_header(self) -> dict[str, Any]:
+        monitoring = self.routing.config.monitoring
+        return {
+            "sample_rows": monitoring.sample_rows,
+            "features": monitoring.features,
+            "redact": list(monitoring.redact),
+            "target": monitoring.target,
+        }
+
+    def _write_monitor_settings(self, config: Config) -> bool:
+        """What the monitor is started with; True if that is news."""
+        content = json.dumps(
+            {
+                "repository": config.repository,
+                "state_dir": str(config.state_dir),
+                "monitoring": config.monitoring.model_dump(mode="json"),
+                "branches": list(config.branches),
+            }
+        ).encode()
+        path = self._settings_file
+        if path.exists() and path.read_bytes() == content:
+            return False
+        write_atomically(path, content)
+        return True
+
+    def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
+        config = self.routing.config
+        return export(config.repository, branch, kind, self._git_environment)
+
+
+def _wanted(config: Config) -> dict[Branch, str | None]:
+    return {name: branch.model for name, branch in config.branches.items()}

@@ -1,0 +1,175 @@
+"""Every Prometheus name of the gateway, on a registry of its own.
+
+`Metrics.branch(name)` makes all label children of a branch at once, so that each series is
+present at 0 before anything happens and a rate over it is never missing.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from gateway.names import Branch
+
+STATUSES = (
+    "ok",
+    "fallback_not_ready",
+    "fallback_error",
+    "fallback_timeout",
+    "fallback_overload",
+    "invalid",
+    "error",
+    "timeout",
+    "overload",
+)
+RELOADS = ("swapped", "quarantined")
+WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
+PUSHES = ("pushed", "failed")
+REFUSED_BODIES = ("too_large", "unreadable")
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+
+
+class BranchMetrics:
+    """The children of one branch; attributes are ready to `inc`, `set` and `observe`."""
+
+    def __init__(self, metrics: Metrics, branch: Branch) -> None:
+        self._info = metrics.branch_info
+        self._branch = branch
+        self._shown: tuple[str, ...] | None = None
+        self.requests = {s: metrics.requests.labels(branch, s) for s in STATUSES}
+        self.duration = metrics.duration.labels(branch)
+        self.rows = metrics.rows.labels(branch)
+        self.ignored_columns = metrics.ignored_columns.labels(branch)
+        self.batch_rows = metrics.batch_rows.labels(branch)
+        self.queue_rows = metrics.queue_rows.labels(branch)
+        self.ready = metrics.branch_ready.labels(branch)
+        self.quarantined = metrics.branch_quarantined.labels(branch)
+        self.workers = metrics.workers.labels(branch)
+        self.reloads = {r: metrics.reloads.labels(branch, r) for r in RELOADS}
+        self.worker_exits = {r: metrics.worker_exits.labels(branch, r) for r in WORKER_EXITS}
+        self.load_seconds = metrics.load_seconds.labels(branch)
+        self.output_dropped = metrics.output_dropped.labels(branch)
+        self.pushes = {r: metrics.pushes.labels(branch, r) for r in PUSHES}
+        self.weight = metrics.branch_weight.labels(branch)
+
+    def show_serving(self, commit: str, fingerprint: str) -> None:
+        """Point the info metric at what serves now; the former series goes away."""
+        if self._shown is not None:
+            self._info.remove(self._branch, *self._shown)
+        self._shown = (commit, fingerprint)
+        self._info.labels(self._branch, commit, fingerprint).set(1)
+
+
+class Metrics:
+    """The registry and its families; one per front."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._branches: dict[Branch, BranchMetrics] = {}
+        self._describe_requests()
+        self._describe_branches()
+        self._describe_keepers()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, ["branch"], buckets=buckets, registry=self.registry)
+
+    def _describe_requests(self) -> None:
+        self.requests = self._counter(
+            "gateway_requests_total", "Requests by assigned branch and status.", "branch", "status"
+        )
+        self.duration = self._histogram(
+            "gateway_request_duration_seconds",
+            "Time from a request's arrival to its answer, by the branch that answered.",
+            SECONDS,
+        )
+        self.rows = self._counter("gateway_rows_total", "Rows predicted.", "branch")
+        self.ignored_columns = self._counter(
+            "gateway_ignored_columns_total",
+            "Columns of named records that the model does not use.",
+            "branch",
+        )
+        refused = self._counter(
+            "gateway_refused_requests_total",
+            "Requests refused before any branch saw them.",
+            "reason",
+        )
+        self.refused_by = {reason: refused.labels(reason) for reason in REFUSED_BODIES}
+        self.batch_rows = self._histogram(
+            "gateway_batch_rows", "Rows in one call of a model.", ROWS
+        )
+        self.queue_rows = self._gauge("gateway_queue_rows", "Rows waiting for a worker.", "branch")
+
+    def _describe_branches(self) -> None:
+        self.branch_ready = self._gauge(
+            "gateway_branch_ready", "1 while the branch has a loaded worker.", "branch"
+        )
+        self.branch_quarantined = self._gauge(
+            "gateway_branch_quarantined",
+            "1 while the branch's tip holds something that could not be loaded or probed.",
+            "branch",
+        )
+        self.branch_weight = self._gauge(
+            "gateway_branch_weight_ratio", "Share of the split, from 0 to 1.", "branch"
+        )
+        self.branch_info = self._gauge(
+            "gateway_branch_info", "What serves.", "branch", "commit", "fingerprint"
+        )
+        self.workers = self._gauge("gateway_workers", "Loaded worker processes.", "branch")
+        self.reloads = self._counter(
+            "gateway_reloads_total", "New fingerprints by how they ended.", "branch", "result"
+        )
+        self.worker_exits = self._counter(
+            "gateway_worker_exits_total", "Ended worker processes by reason.", "branch", "reason"
+        )
+        self.load_seconds = self._histogram(
+            "gateway_load_duration_seconds", "Time from a snapshot to a probed worker.", SECONDS
+        )
+        self.output_dropped = self._counter(
+            "gateway_branch_output_dropped_total",
+            "Lines of branch code beyond the rate that is kept.",
+            "branch",
+        )
+        self.pushes = self._counter(
+            "gateway_pushes_total", "Monitoring commits by how they ended.", "branch", "result"
+        )
+
+    def _describe_keepers(self) -> None:
+        self.journal_bytes = self._gauge(
+            "gateway_journal_bytes", "Bytes of the local journal not yet in git."
+        )
+        self.journal_dropped = self._counter(
+            "gateway_journal_dropped_rows_total",
+            "Rows that could not be recorded: journal or disk full.",
+        )
+        self.chunks_waiting = self._gauge(
+            "gateway_chunks_waiting", "Sealed chunks not yet confirmed in git."
+        )
+        polls = self._counter("gateway_polls_total", "Polls of the repository.", "result")
+        self.polls_by = {result: polls.labels(result) for result in ("ok", "failed")}
+        changes = self._counter(
+            "gateway_config_changes_total", "Changes of gateway.yaml by how they ended.", "result"
+        )
+        self.config_changes_by = {
+            result: changes.labels(result) for result in ("applied", "refused", "waiting")
+        }
+        self.keeper_restarts = self._counter(
+            "gateway_keeper_restarts_total", "Restarts of a background task.", "keeper"
+        )
+
+    def branch(self, name: Branch) -> BranchMetrics:
+        """The children of a branch, made at 0 when first asked for."""
+        known = self._branches.get(name)
+        if known is None:
+            known = self._branches[name] = BranchMetrics(self, name)
+        return known
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,103 @@
+"""The monitor as the front sees it: a child process that is told to look and says how it stands.
+
+Keeps it running; knows nothing of segments or pushes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class MonitorDied(RuntimeError):
+    """The monitor process ended by itself."""
+
+
+class MonitorChild:
+    """Starts the command, forwards its status documents, ends it in order."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        status_file: Path,
+        changed: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._command = command
+        self._environ = environ
+        self._status_file = status_file
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        #: The newest document; from before this start until the monitor speaks.
+        self.status: dict[str, Any] = {}
+
+    def remember(self) -> None:
+        """Take over what the last monitor said."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            self.status = json.loads(self._status_file.read_text())
+
+    async def run(self) -> None:
+        """Run the process and read it until it dies; on cancellation it is left to `stop`."""
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=dict(self._environ),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # A Ctrl-C at the terminal is for the front, which ends the monitor when it is time.
+            start_new_session=True,
+            limit=4 * 1024 * 1024,
+        )
+        assert process.stdout is not None
+        try:
+            async for line in process.stdout:
+                self.status = json.loads(line)
+                self._changed(self.status)
+            code = await process.wait()
+            raise MonitorDied(f"the monitor process ended with {code}")
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._kill()
+            raise
+
+    def look(self) -> None:
+        """A chunk was sealed."""
+        process = self._process
+        if process is not None and process.returncode is None and process.stdin is not None:
+            process.stdin.write(b"look\n")
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def stop(self, deadline: float) -> None:
+        """Let it publish what it can within `deadline` seconds, then end it."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(deadline):
+                assert process.stdout is not None
+                while line := await process.stdout.readline():
+                    self.status = json.loads(line)
+                await process.wait()
+        except TimeoutError:
+            log.warning("the monitor did not finish in %s s: its chunks wait on disk", deadline)
+            self._kill()
+            await process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)

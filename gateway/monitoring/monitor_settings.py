@@ -1,0 +1,62 @@
+"""What the front tells the monitor in state_dir/monitor-settings.json, typed.
+
+Numbers are plain here (seconds, bytes): gateway.yaml's own words were read by the front. Keys this
+version does not know are left alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gateway.errors import StateError
+from gateway.names import Branch, InvalidName
+
+
+class Monitoring(msgspec.Struct, frozen=True):
+    """The part of gateway.yaml's `monitoring` that concerns publishing."""
+
+    flush: float
+    retention: float
+    journal_bytes: int
+    target: Literal["branch", "side-branch", "none"] = "branch"
+
+
+class _File(msgspec.Struct, frozen=True):
+    repository: str
+    state_dir: str
+    monitoring: Monitoring
+    branches: list[str]
+
+
+class MonitorSettings(msgspec.Struct, frozen=True):
+    """One reading of the file. `stamp` differs whenever the file was written anew."""
+
+    repository: str
+    state_dir: Path
+    monitoring: Monitoring
+    branches: tuple[Branch, ...]
+    stamp: str
+
+    @property
+    def retention(self) -> timedelta:
+        return timedelta(seconds=self.monitoring.retention)
+
+
+def load_settings(path: Path) -> MonitorSettings:
+    """StateError if the file is not there or not what the front writes."""
+    try:
+        data = path.read_bytes()
+        written = path.stat().st_mtime_ns
+        file = msgspec.json.decode(data, type=_File)
+        branches = tuple(Branch(name) for name in file.branches)
+    except OSError as error:
+        raise StateError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (msgspec.MsgspecError, InvalidName) as error:
+        raise StateError(f"not the monitor's settings: {error}", where=str(path)) from error
+    stamp = blake2b(data + b"%d" % written, digest_size=8).hexdigest()
+    return MonitorSettings(file.repository, Path(file.state_dir), file.monitoring, branches, stamp)

@@ -1,0 +1,225 @@
+"""Segments become a monitoring commit on their branch, or on its side branch, exactly once.
+
+Owns which ref takes a branch's rows, the compare-and-swap and its retries, and what the store
+remembers of both. Decides nothing about when: the monitor does. Never a merge commit, never a
+change outside monitoring/ and logs/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from gateway.chunks import ChunkKey
+from gateway.errors import MissingRef, PushRefused, StaleTip
+from gateway.monitoring.commits import IDENTITY, build, expired, obstacle, paths_of
+from gateway.monitoring.segments import Segment
+from gateway.names import Branch, Commit
+from gateway.repositories.git import Git
+from gateway.store import Publication, Push, Store
+from gateway.timestamps import rfc3339
+
+Target = Literal["branch", "side-branch"]
+_TRIES = 6
+_FIRST_PAUSE = 0.05
+_SLIM_EVERY = 32
+_BLOCK = 4096
+
+
+def side_branch(branch: Branch) -> Branch:
+    """The orphan branch that takes the rows the branch itself does not."""
+    return Branch(f"gateway-monitoring/{branch}")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings a publication depends on; `stamp` differs whenever they were written anew."""
+
+    target: Target
+    retention: timedelta
+    stamp: str
+
+    def tries(self, publication: Publication) -> Target:
+        """Where the next push goes: a refusal holds until settings or front are new."""
+        return "side-branch" if publication.diverted_under == self.stamp else self.target
+
+    def in_force(self, publication: Publication) -> Target:
+        """Where the rows go as far as is known; a deleted branch is asked for again each time."""
+        held = publication.diverted_under in (None, self.stamp)
+        return "side-branch" if publication.diverted and held else self.target
+
+
+@dataclass(slots=True)
+class _Arrivals:
+    """The segments of one publication, and where each was seen or put."""
+
+    segments: Sequence[Segment]
+    places: dict[str, tuple[str, Commit]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[Segment]:
+        return [segment for segment in self.segments if segment.path not in self.places]
+
+    def saw(self, paths: Collection[str], ref: str, commit: Commit) -> None:
+        self.put([segment for segment in self.missing if segment.path in paths], ref, commit)
+
+    def put(self, segments: Sequence[Segment], ref: str, commit: Commit) -> None:
+        self.places.update((segment.path, (ref, commit)) for segment in segments)
+
+    def by_place(self) -> dict[tuple[str, Commit], set[ChunkKey]]:
+        """The chunks of which everything arrived, by where it is."""
+        pending = {segment.key for segment in self.missing}
+        found: dict[tuple[str, Commit], set[ChunkKey]] = {}
+        for segment in self.segments:
+            if segment.key not in pending:
+                found.setdefault(self.places[segment.path], set()).add(segment.key)
+        return found
+
+
+class Publisher:
+    """Publishes one branch at a time; not thread-safe."""
+
+    def __init__(
+        self,
+        git: Git,
+        store: Store,
+        *,
+        now: Callable[[], datetime],
+        pause: Callable[[float], None],
+        jitter: Callable[[], float],
+        identity: str = IDENTITY,
+    ) -> None:
+        """`pause` sleeps; `jitter` draws from [0, 1)."""
+        self._git = git
+        self._store = store
+        self._now = now
+        self._pause = pause
+        self._jitter = jitter
+        self._identity = identity
+        self._pushed: dict[str, Commit] = {}
+        self._pushes = 0
+
+    def publish(self, branch: Branch, segments: Sequence[Segment], policy: Policy) -> None:
+        """Put every segment into git, once, and confirm its chunk in the store.
+
+        Segments already at the tip are success. Raises RemoteUnavailable, StaleTip when the ref
+        kept moving, or PushRefused when not even the side branch takes them; what arrived before
+        that is confirmed, the rest is for the next call.
+        """
+        arrivals = _Arrivals(segments)
+        try:
+            self._bring(branch, arrivals, policy)
+        finally:
+            for (ref, commit), keys in arrivals.by_place().items():
+                self._store.confirm(keys, branch, ref, commit)
+        # Only now: a crash before this line makes the next call look where the push went.
+        self._remember(branch, attempt=None)
+
+    def slim(self, most_bytes: int) -> None:
+        """Keep the write cache small: only the last commits are held, and a grown one is rebuilt.
+
+        Called after each publication; works at some of them. Nothing in it is worth keeping: the
+        next fetch brings the tip's trees again.
+        """
+        self._pushes += 1
+        if self._pushes % _SLIM_EVERY:
+            return
+        kept = [commit for commit in self._pushed.values() if self._git.has(commit)]
+        for commit in kept:
+            self._git.fetch(commit)
+        self._git.forget_all_but(kept)
+        if _size(self._git.cache / "objects") > most_bytes:
+            self._pushed.clear()
+            self._git.rebuild()
+
+    def _bring(self, branch: Branch, arrivals: _Arrivals, policy: Policy) -> None:
+        target = policy.tries(self._store.publication(branch))
+        side = side_branch(branch)
+        self._look_back(branch, side if target == "side-branch" else branch, arrivals)
+        if target == "branch":
+            try:
+                self._put(branch, branch, arrivals, policy)
+            except PushRefused as error:
+                self._divert(branch, f"refused: {error}", policy.stamp)
+            except MissingRef:
+                self._divert(branch, "deleted: the branch is not on the remote", None)
+            else:
+                self._remember(branch, diverted=None, diverted_under=None)
+        if arrivals.missing:
+            self._put(branch, side, arrivals, policy)
+
+    def _look_back(self, branch: Branch, goal: Branch, arrivals: _Arrivals) -> None:
+        """A push whose end is unknown may have arrived at a ref that is not the goal any more."""
+        attempt = self._store.publication(branch).attempt
+        if attempt is None or attempt == goal.ref:
+            return
+        tip = self._tip(Branch(attempt.removeprefix("refs/heads/")))
+        if tip is not None:
+            arrivals.saw(paths_of(self._git, tip), attempt, tip)
+
+    def _put(self, branch: Branch, goal: Branch, arrivals: _Arrivals, policy: Policy) -> None:
+        """Bring what is missing to `goal` by compare-and-swap, rebuilding when its tip moved."""
+        for attempt in range(_TRIES):
+            try:
+                self._put_once(branch, goal, arrivals, policy)
+            except StaleTip:
+                if attempt == _TRIES - 1:
+                    raise
+                self._pause(_FIRST_PAUSE * 2**attempt * (0.5 + self._jitter()))
+            else:
+                return
+
+    def _put_once(self, branch: Branch, goal: Branch, arrivals: _Arrivals, policy: Policy) -> None:
+        tip = self._tip(goal)
+        if tip is None and goal == branch:
+            raise MissingRef(f"no branch {goal} on the remote")
+        paths = paths_of(self._git, tip) if tip else frozenset()
+        if tip is not None:
+            arrivals.saw(paths, goal.ref, tip)
+        segments = arrivals.missing
+        if not segments:
+            return
+        obstacle(paths, segments)
+        now = self._now()
+        old = expired(paths, now, policy.retention)
+        commit = build(self._git, tip, segments, old, now, self._identity)
+        self._remember(branch, attempt=goal.ref)
+        try:
+            self._git.push(commit, goal.ref, tip)
+        except (StaleTip, PushRefused):
+            self._remember(branch, attempt=None)
+            raise
+        arrivals.put(segments, goal.ref, commit)
+        self._pushed[goal.ref] = commit
+        rows = sum(segment.rows for segment in segments)
+        push = Push(rfc3339(now.timestamp()), goal.ref, commit, len(segments), rows)
+        self._remember(branch, last_push=push)
+
+    def _tip(self, branch: Branch) -> Commit | None:
+        """The branch's tip, fetched; None if it is certainly not on the remote."""
+        try:
+            return self._git.fetch_tip(branch)
+        except MissingRef:
+            # A tip that was replaced between listing and fetching is missing in the same words.
+            if branch in self._git.heads():
+                raise StaleTip(f"{branch} moved while it was read") from None
+            return None
+
+    def _divert(self, branch: Branch, reason: str, stamp: str | None) -> None:
+        ts = rfc3339(self._now().timestamp())
+        changes = {"failed_ts": ts, "failure": reason} if stamp else {}
+        self._remember(branch, diverted=reason, diverted_under=stamp, **changes)
+
+    def _remember(self, branch: Branch, **changes: Any) -> None:
+        state = self._store.publication(branch)
+        changed = replace(state, **changes)
+        if changed != state:
+            self._store.set_publication(branch, changed)
+
+
+def _size(folder: Path) -> int:
+    """On the disk: even the smallest object takes a block."""
+    return sum(max(_BLOCK, file.stat().st_size) for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,259 @@
+"""What was answered becomes lines of the journal, before it is answered.
+
+Owns the form of every line and the cutting of chunks. A request is one line with all its rows;
+`Exchange` is what is known of it while it is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.journal import CHUNK_BYTES, Journal, JournalFull
+from gateway.metrics import Metrics
+from gateway.names import Branch, Epoch, RequestId
+from gateway.routing import Assignment, Routing
+from gateway.timestamps import rfc3339
+from gateway.workers.jobs import Answer, Job, Serving
+
+log = logging.getLogger(__name__)
+
+_LINE = (
+    b'{"t":"request","ts":"%s","request_id":"%s","status":"%s","latency_ms":%.3f,"rows":%d,'
+    b'"unit":%s,%s%s}\n'
+)
+
+
+class Exchange:
+    """One request from its arrival to its answer."""
+
+    __slots__ = ("arrived", "assignment", "payload", "request_id", "rows", "status")
+
+    def __init__(
+        self,
+        request_id: RequestId,
+        assignment: Assignment,
+        payload: bytes,
+        rows: int,
+        arrived: float,
+    ) -> None:
+        self.request_id = request_id
+        self.assignment = assignment
+        self.payload = payload
+        self.rows = rows
+        self.arrived = arrived  # time.perf_counter()
+        self.status = "ok"
+
+
+class Recorder:
+    """Writes the journal; as a keeper it syncs it each second and cuts a chunk each flush."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        routing: Routing,
+        metrics: Metrics,
+        sealed: Callable[[], None],
+    ) -> None:
+        """`sealed` is called after a chunk was handed over."""
+        self._journal = journal
+        self._routing = routing
+        self._metrics = metrics
+        self._sealed = sealed
+        self._described: set[str] = set()
+        self._stamps: dict[tuple[int, Branch, str, Epoch], tuple[Serving | None, bytes]] = {}
+        self._cut_at = 0.0
+        self.full = False
+
+    # What is recorded
+
+    def answered(self, batch: Sequence[tuple[Job, Answer]]) -> None:
+        """Record the good answers of one frame in one write."""
+        config = self._routing.config.monitoring
+        keeps_instances = config.features != "none"
+        lines = []
+        rows = 0
+        now = rfc3339(time.time())
+        for job, answer in batch:
+            exchange: Exchange = job.context
+            rows += exchange.rows
+            body = b'"predictions":' + answer.predictions
+            if answer.probabilities:
+                body += b',"probabilities":' + answer.probabilities
+            if keeps_instances:
+                if answer.normalised:
+                    body += b',"normalised":true,"instances":' + answer.normalised
+                elif not config.redact:
+                    body += b',"instances":' + exchange.payload
+            lines.append(self._line(exchange, answer.serving, now, body))
+        self._append(lines, rows, now)
+
+    def failed(
+        self, exchange: Exchange, serving: Serving | None, status: str, message: str
+    ) -> None:
+        """Record a request that no branch answered; `serving` is what should have."""
+        config = self._routing.config.monitoring
+        exchange.status = status
+        body = b'"error":' + json.dumps(message).encode()
+        # Nobody has told the columns of these rows apart, so redaction leaves them out whole.
+        if config.features != "none" and not config.redact and _is_json(exchange.payload):
+            body += b',"instances":' + exchange.payload
+        now = rfc3339(time.time())
+        self._append([self._line(exchange, serving, now, body)], exchange.rows, now)
+
+    def decided(
+        self, branch: Branch, commit: str, decision: str, reason: str, evidence: dict[str, Any]
+    ) -> None:
+        """Record a decision of the gateway, on the branch it concerns."""
+        self._append_object(
+            {
+                "t": "decision",
+                "branch": branch,
+                "commit": commit,
+                "decision": decision,
+                "reason": reason,
+                "evidence": evidence,
+            }
+        )
+
+    def logged(self, branch: Branch, commit: str, level: str, logger: str, message: str) -> None:
+        """Record a warning or error of the branch's own code or of its loading."""
+        self._append_object(
+            {
+                "t": "log",
+                "branch": branch,
+                "commit": commit,
+                "level": level,
+                "logger": logger,
+                "message": message,
+            }
+        )
+
+    # The keeper
+
+    async def run(self) -> None:
+        """Sync each second; cut when the flush is due or the chunk is big enough."""
+        loop = asyncio.get_running_loop()
+        self._cut_at = loop.time() + self._routing.config.monitoring.flush
+        while True:
+            await asyncio.sleep(1.0)
+            await asyncio.to_thread(self._journal.sync)
+            if loop.time() >= self._cut_at or self._is_big():
+                await self.cut()
+            if self.full or self._journal.sealed_bytes:
+                await asyncio.to_thread(self._journal.measure)
+            self._metrics.journal_bytes.set(self._journal.sealed_bytes + self._journal.size)
+
+    async def cut(self) -> None:
+        """Hand the open chunk over to the monitor."""
+        await asyncio.to_thread(self._journal.sync)
+        self.seal()
+
+    def seal(self) -> None:
+        """`cut` without the sync: between one row and the next."""
+        loop = asyncio.get_running_loop()
+        self._cut_at = loop.time() + self._routing.config.monitoring.flush
+        if self._journal.seal():
+            self._described.clear()
+            self._sealed()
+
+    def _is_big(self) -> bool:
+        """Would the segments of the open chunk pass `segment_bytes`? Estimated by the sample."""
+        monitoring = self._routing.config.monitoring
+        size = self._journal.size
+        if size > CHUNK_BYTES:
+            return True
+        if monitoring.sample_rows != "all" and self._journal.rows:
+            most = monitoring.sample_rows * len(self._routing.config.branches)
+            size = int(size * min(1.0, most / self._journal.rows))
+        return size > monitoring.segment_bytes
+
+    # Lines
+
+    def _line(self, exchange: Exchange, serving: Serving | None, now: str, body: bytes) -> bytes:
+        unit = exchange.assignment.unit
+        return _LINE % (
+            now.encode(),
+            exchange.request_id.encode(),
+            exchange.status.encode(),
+            (time.perf_counter() - exchange.arrived) * 1000,
+            exchange.rows,
+            b'"%s"' % unit.encode() if unit else b"null",
+            self._stamp(serving, exchange.assignment),
+            body,
+        )
+
+    def _stamp(self, serving: Serving | None, assignment: Assignment) -> bytes:
+        """The part of a line that is the same for all requests of an arm answered by one worker."""
+        key = (id(serving), assignment.arm, assignment.reason, assignment.epoch)
+        known = self._stamps.get(key)
+        if known is None:
+            if len(self._stamps) > 1000:
+                self._stamps.clear()
+            text = json.dumps(
+                {
+                    "branch": serving.branch if serving else assignment.arm,
+                    "commit": serving.commit if serving else "",
+                    "fingerprint": serving.fingerprint if serving else "",
+                    "assigned": assignment.arm,
+                    "reason": assignment.reason,
+                    "propensity": assignment.propensity,
+                    "epoch": assignment.epoch,
+                },
+                separators=(",", ":"),
+            )
+            # Keeping `serving` keeps its id from being given to another object.
+            known = self._stamps[key] = (serving, text[1:-1].encode() + b",")
+        if serving is not None and serving.fingerprint not in self._described:
+            self._describe(
+                serving.fingerprint,
+                {
+                    "t": "schema",
+                    "fingerprint": serving.fingerprint,
+                    "columns": serving.columns,
+                    "classes": serving.classes,
+                },
+            )
+        if assignment.epoch not in self._described:
+            description = self._routing.describe_epoch(assignment.epoch)
+            self._describe(assignment.epoch, {"t": "epoch", **description})
+        return known[1]
+
+    def _describe(self, key: str, description: dict[str, Any]) -> None:
+        """Write what a row refers to, once in each chunk and before the row."""
+        if self._append_object(description, stamped=False):
+            self._described.add(key)
+
+    def _append_object(self, fields: dict[str, Any], *, stamped: bool = True) -> bool:
+        now = rfc3339(time.time())
+        if stamped:
+            fields = {"t": fields["t"], "ts": now, **fields}
+        return self._append([json.dumps(fields, separators=(",", ":")).encode() + b"\n"], 0, now)
+
+    def _append(self, lines: list[bytes], rows: int, now: str) -> bool:
+        try:
+            self._journal.append(b"".join(lines), rows, now)
+        except JournalFull as error:
+            self._metrics.journal_dropped.inc(rows)
+            if not self.full:
+                log.error("predictions are answered but not recorded: %s", error)
+            self.full = True
+            return False
+        if self.full:
+            log.warning("predictions are recorded again")
+        self.full = False
+        return True
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+    except msgspec.MsgspecError:
+        return False
+    return True

@@ -1,0 +1,153 @@
+"""Reload: a changed gateway.yaml is put in force once every branch it weights is ready.
+
+Only configuration reloads; models swap. A bad file keeps the old one in force and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.config import RESTART_ONLY, Config
+from gateway.config.document import load_config
+from gateway.errors import ConfigError
+from gateway.metrics import Metrics
+from gateway.routing import Routing
+from gateway.workers.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 1.0
+
+
+class Reload:
+    """The keeper of the file on disk."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        routing: Routing,
+        fleet: Fleet,
+        metrics: Metrics,
+        prepare: Callable[[Config], Awaitable[None]],
+        put_in_force: Callable[[Config], None],
+        applied: Callable[[Config], Awaitable[None]],
+        decided: Callable[[str, str], None],
+    ) -> None:
+        """`prepare` makes the keepers want what both files name; `put_in_force` switches, at once;
+        `applied` leaves only what the new one names; `decided(decision, reason)` is recorded.
+        """
+        self._path = path
+        self._routing = routing
+        self._fleet = fleet
+        self._metrics = metrics
+        self._prepare = prepare
+        self._put_in_force = put_in_force
+        self._applied = applied
+        self._decided = decided
+        self._seen: bytes | None = None
+        self._pending: Config | None = None
+        self._problem: str | None = None
+        self._since = time.time()
+
+    def status(self) -> dict[str, Any]:
+        """Is the file on disk in force, and if not, why."""
+        if self._problem is not None:
+            state = "refused"
+        else:
+            state = "waiting" if self._pending is not None else "in_force"
+        return {
+            "file": str(self._path),
+            "state": state,
+            "reason": self._problem or self._unready(self._pending),
+            "since": self._since,
+        }
+
+    async def run(self) -> None:
+        """Look each second; the newest file wins over one that still waits."""
+        while True:
+            content = await asyncio.to_thread(_read, self._path)
+            if self._seen is None:
+                self._seen = content
+            elif content != self._seen:
+                self._seen = content
+                await self._changed()
+            if self._pending is not None and self._unready(self._pending) is None:
+                await self._apply(self._pending)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _changed(self) -> None:
+        path = self._path
+        self._since = time.time()
+        in_force = self._routing.config
+        try:
+            config = await asyncio.to_thread(load_config, path)
+            _refuse_restart_only(in_force, config, path)
+        except ConfigError as error:
+            self._problem = error.message
+            await self._forget_pending()
+            self._metrics.config_changes_by["refused"].inc()
+            log.error("the changed %s is refused, the old one stays in force:\n%s", path, error)
+            self._decided("config_refused", error.message)
+            return
+        self._problem = None
+        if config == in_force:
+            await self._forget_pending()
+            return
+        self._pending = config
+        await self._prepare(config)
+        if self._unready(config) is not None:
+            self._metrics.config_changes_by["waiting"].inc()
+            log.info("the changed %s waits: %s", path, self._unready(config))
+
+    async def _forget_pending(self) -> None:
+        """Stop wanting what only the superseded file named."""
+        if self._pending is not None:
+            self._pending = None
+            await self._applied(self._routing.config)
+
+    async def _apply(self, config: Config) -> None:
+        before = self._routing.config.weights
+        self._put_in_force(config)
+        self._pending = None
+        self._since = time.time()
+        await self._applied(config)
+        self._metrics.config_changes_by["applied"].inc()
+        log.info("gateway.yaml is in force: weights %s", config.weights)
+        self._decided("config_applied", f"weights {_words(before)} became {_words(config.weights)}")
+
+    def _unready(self, config: Config | None) -> str | None:
+        """Which branch of positive weight is not loaded, in words."""
+        if config is None:
+            return None
+        for name, branch in config.branches.items():
+            state = self._fleet.slot(name).state
+            needed = branch.weight > 0 or name == config.baseline
+            if needed and state["serving"] is None:
+                return f"branch {name} is not ready: {state['reason'] or state['state']}"
+        return None
+
+
+def _refuse_restart_only(old: Config, new: Config, path: Path) -> None:
+    changed = [name for name in sorted(RESTART_ONLY) if getattr(old, name) != getattr(new, name)]
+    if changed:
+        raise ConfigError(
+            [f"{path.name}: {name}: takes effect only by a restart of gateway" for name in changed]
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        # Stands for the content: the change is seen, and load_config says what is wrong.
+        return f"\x00{error.strerror}".encode()
+
+
+def _words(weights: Any) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())

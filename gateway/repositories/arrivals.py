@@ -1,0 +1,167 @@
+"""What happens when a branch has moved: fetch, fingerprint, snapshot, provenance; then a Move.
+
+Synchronous and thread-safe: several branches arrive at once. When to look and what to do about
+failures is the watcher's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.errors import ContentError, RepositoryError
+from gateway.names import Branch, Commit
+from gateway.repositories.content import write_content
+from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
+from gateway.repositories.git import DamagedCache, Entry, Git
+from gateway.repositories.move import Move
+from gateway.repositories.provenance import provenance
+from gateway.repositories.remembered import LastGood, Remembered
+from gateway.repositories.snapshots import Lease, Snapshots
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds a listing, a download and the search for provenance may take; bytes of a snapshot."""
+
+    listing: float = 20.0
+    download: float = 1800.0
+    provenance: float = 5.0
+    snapshot_bytes: int = 10 * 1024**3
+
+
+class Arrivals:
+    """One repository's cache, snapshots and memory, and the way from a tip to a Move."""
+
+    def __init__(
+        self,
+        git: Git,
+        snapshots: Snapshots,
+        remembered: Remembered,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._git = git
+        self._snapshots = snapshots
+        self._remembered = remembered
+        self._bounds = bounds
+        self._clock = clock
+
+    def open(self) -> None:
+        """Ready the cache, the snapshots and the memory; what a crash left is cleared."""
+        self._snapshots.open()
+        self._remembered.load()
+        self._git.prepare()
+
+    def close(self) -> None:
+        """End what runs: calls in other threads raise soon."""
+        self._git.close()
+
+    def heads(self) -> dict[Branch, Commit]:
+        """The remote's branches and their tips."""
+        return self._healed(lambda: self._git.heads(deadline=self._bounds.listing))
+
+    def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
+        """What the branch served last, from disk alone; None if that is not there."""
+        last = self._remembered.get(branch)
+        if last is None or last.model != model or not self._snapshots.has(last.fingerprint):
+            return None
+        lease = self._snapshots.lease(last.fingerprint)
+        return _move(branch, last, lease), lease
+
+    def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
+        """The branch's content at `tip`, its snapshot built and leased.
+
+        ContentError if the commit cannot be served; MissingRef if the tip is gone again;
+        RemoteUnavailable if the remote fails.
+        """
+        if self._git.crowded:
+            self._git.rebuild()
+        try:
+            return self._healed(lambda: self._take(branch, tip, model))
+        except DamagedCache as damage:
+            raise ContentError(
+                f"git cannot read this commit, even from a new cache: {damage.message}",
+                where=_place(branch, tip),
+            ) from damage
+
+    def settle(self, branch: Branch, move: Move, deadline: float) -> Move | None:
+        """Look again for the provenance of a move that came without; None if still unknown."""
+        last = self._remembered.get(branch)
+        if last is None or last.fingerprint != move.fingerprint:
+            return None
+        entries = self._git.ls_paths(move.tip, SERVED)
+        commit, known = self._search(move.tip, entries, deadline)
+        if not known:
+            return None
+        settled = LastGood(move.tip, commit, known, move.fingerprint, last.model)
+        self._remembered.put(branch, settled)
+        return Move(branch, move.tip, commit, known, move.fingerprint, move.root)
+
+    def tidy(self, tips: Iterable[Commit]) -> None:
+        """Forget what is neither served nor among the last few."""
+        self._git.forget_all_but(tips)
+        self._snapshots.prune()
+
+    def _take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
+        where = _place(branch, tip)
+        self._git.fetch(tip, deadline=self._bounds.download)
+        entries = served_entries(self._git, tip, model, where=where)
+        found = fingerprint(entries)
+
+        def write(target: Path) -> None:
+            write_content(
+                self._git,
+                tip,
+                [entry.path for entry in entries if entry.path in SERVED],
+                target,
+                most_bytes=self._bounds.snapshot_bytes,
+                deadline=self._bounds.download,
+                where=where,
+            )
+
+        lease = self._snapshots.build(found, write)
+        try:
+            last = self._remembered.get(branch)
+            if last is not None and last.fingerprint == found and last.commit_known:
+                commit, known = last.commit, True
+            else:
+                commit, known = self._search(tip, entries, self._bounds.provenance)
+            good = LastGood(tip, commit, known, found, model)
+            self._remembered.put(branch, good)
+        except BaseException:
+            lease.release()
+            raise
+        return _move(branch, good, lease), lease
+
+    def _search(
+        self, tip: Commit, entries: Iterable[Entry], deadline: float
+    ) -> tuple[Commit, bool]:
+        try:
+            return provenance(self._git, tip, entries, deadline=deadline, clock=self._clock)
+        except DamagedCache:
+            raise
+        except RepositoryError:
+            # Serving does not wait for history; `settle` asks again.
+            return tip, False
+
+    def _healed(self, attempt: Callable[[], Result]) -> Result:
+        generation = self._git.generation
+        try:
+            return attempt()
+        except DamagedCache:
+            self._git.rebuild(generation)
+            return attempt()
+
+
+def _place(branch: Branch, tip: Commit) -> str:
+    return f"{branch} at {tip}"
+
+
+def _move(branch: Branch, good: LastGood, lease: Lease) -> Move:
+    return Move(branch, good.tip, good.commit, good.commit_known, good.fingerprint, lease.root)

@@ -1,0 +1,277 @@
+"""The keeper that follows the repository: polls its branches and hands over those that moved.
+
+Owns when to look, when to look again after a failure, and what is wrong with each branch. What a
+move consists of is `arrivals`'; who serves it is the fleet's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from gateway.errors import ContentError, MissingRef, RepositoryError
+from gateway.names import Branch, Commit
+from gateway.repositories.arrivals import Arrivals
+from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
+from gateway.repositories.move import Move
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_JITTER = 0.2
+_AT_ONCE = 4
+_SETTLING = (10.0, 30.0, 60.0)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Watcher:
+    """Follows `wanted` (branch to its `model` setting) and calls, on the event loop:
+
+    `deliver(move)` when fingerprint, tip or provenance changed, newest only;
+    `trouble(branch, tip, kind, text)` when something new is wrong with a branch: `missing` on the
+    remote (the last good goes on), `content` of that tip (until the ref moves), `remote` or
+    `machine` (tried again). A branch not delivered yet gets its last good of an earlier run.
+    `polled("ok" | "failed")` after every poll.
+    """
+
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        wanted: Mapping[Branch, str | None],
+        *,
+        poll: float,
+        deliver: Callable[[Move], None],
+        trouble: Callable[[Branch, Commit | None, Kind, str], None],
+        polled: Callable[[str], None] = lambda result: None,
+        chance: random.Random | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._arrivals = arrivals
+        self._poll = poll
+        self._deliver = deliver
+        self._trouble = trouble
+        self._polled = polled
+        self._chance = chance or random.Random()  # noqa: S311  spreads polls, keeps no secret
+        self._now = now
+        self._followed = {branch: Followed(branch, model, poll) for branch, model in wanted.items()}
+        self._heads: dict[Branch, Commit] | None = None
+        self._wake = asyncio.Event()
+        self._remote = Backoff(poll)
+        self._last_poll: datetime | None = None
+        self._last_success: datetime | None = None
+        self._last_error: str | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        # Fewer than there are threads: however many branches are slow, polling goes on.
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    # What others call, on the event loop
+
+    def look(self) -> None:
+        """Poll now: something says that a branch moved."""
+        self._wake.set()
+
+    def configure(self, wanted: Mapping[Branch, str | None], poll: float) -> None:
+        """Follow these branches from now on; those that stay are not disturbed."""
+        for branch in self._followed.keys() - wanted.keys():
+            self._followed.pop(branch).forget()
+        for branch, model in wanted.items():
+            known = self._followed.get(branch)
+            if known is None:
+                self._followed[branch] = Followed(branch, model, poll)
+            else:
+                known.use_model(model)
+        self._poll = poll
+        self._remote = Backoff(poll)
+        self.look()
+
+    def status(self) -> dict[str, Any]:
+        """For the status page: the remote as a whole, and each branch."""
+        return {
+            "last_poll": _stamp(self._last_poll),
+            "last_success": _stamp(self._last_success),
+            "last_error": self._last_error,
+            "branches": {
+                branch: {
+                    "tip": followed.tip,
+                    "trouble": followed.trouble and followed.trouble.kind,
+                    "text": followed.trouble and followed.trouble.text,
+                    "last_move": _stamp(followed.moved),
+                }
+                for branch, followed in self._followed.items()
+            },
+        }
+
+    async def run(self) -> None:
+        """The keeper's body: never returns; on cancel ends every git child and returns threads."""
+        self._executor = ThreadPoolExecutor(_AT_ONCE + 2, thread_name_prefix="git")
+        try:
+            await self._in_thread(self._arrivals.open)
+            async with asyncio.TaskGroup() as self._tasks:
+                while True:
+                    self._wake.clear()
+                    delay = await self._look()
+                    spread = self._chance.uniform(1 - _JITTER, 1 + _JITTER)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), delay * spread)
+        finally:
+            self._arrivals.close()
+            for followed in self._followed.values():
+                followed.busy = False
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # One look
+
+    async def _look(self) -> float:
+        """Poll once and start what is to be done; seconds until the next look."""
+        self._last_poll = self._now()
+        try:
+            heads = await self._in_thread(self._arrivals.heads)
+        except (RepositoryError, OSError) as error:
+            return self._unreachable(error)
+        self._last_success, self._last_error = self._now(), None
+        self._remote.succeeded()
+        self._polled("ok")
+        self._heads = heads
+        for followed in list(self._followed.values()):
+            tip = heads.get(followed.branch)
+            if tip is None:
+                self._gone(followed)
+            else:
+                self._start(followed, tip)
+        return self._poll
+
+    def _unreachable(self, error: Exception) -> float:
+        self._last_error = str(error)
+        self._polled("failed")
+        log.warning("the repository cannot be polled: %s", error)
+        for followed in list(self._followed.values()):
+            if followed.trouble is None or followed.trouble.kind == "missing":
+                self._report(followed, followed.tip, "remote", str(error))
+        return self._remote.next_delay()
+
+    def _gone(self, followed: Followed) -> None:
+        followed.tip = followed.handled = None
+        text = f"the repository has no branch {followed.branch}"
+        if followed.move is not None:
+            text += f"; what it held at {followed.move.tip} goes on being served"
+        self._report(followed, None, "missing", text)
+
+    def _start(self, followed: Followed, tip: Commit) -> None:
+        """Begin what the branch needs, unless it is being done: it then sees the newer tip."""
+        followed.tip = tip
+        if followed.trouble is not None and followed.settled(tip):
+            followed.heal()
+        if followed.busy or self._tasks is None:
+            return
+        if followed.needs(tip, time.monotonic()):
+            followed.busy = True
+            self._tasks.create_task(self._follow(followed))
+        elif followed.unsettled(len(_SETTLING)):
+            followed.busy = True
+            self._tasks.create_task(self._settle(followed))
+
+    async def _follow(self, followed: Followed) -> None:
+        """Bring the branch to its newest tip; failures become its trouble and stop nobody else."""
+        try:
+            while followed.tip is not None and followed.needs(followed.tip, time.monotonic()):
+                tip, model = followed.tip, followed.model
+                failure = await self._attempt(followed, tip, model)
+                if failure is None or not followed.present or followed.model != model:
+                    continue
+                retry = followed.failed(tip, failure)
+                if retry is not None:
+                    # The loop may be asleep for a whole poll, and the retry is due sooner.
+                    asyncio.get_running_loop().call_later(retry, self.look)
+                self._report(followed, tip, failure.kind, failure.text)
+        finally:
+            followed.busy = False
+
+    async def _attempt(self, followed: Followed, tip: Commit, model: str | None) -> Trouble | None:
+        try:
+            async with self._slots:
+                move, lease = await self._in_thread(
+                    self._arrivals.take, followed.branch, tip, model
+                )
+        except ContentError as error:
+            return Trouble("content", str(error))
+        except MissingRef as error:
+            # Moved or deleted between the listing and the fetch: the next listing tells which.
+            return Trouble("remote", str(error))
+        except RepositoryError as error:
+            return Trouble("remote", str(error))
+        except OSError as error:
+            return Trouble("machine", f"the snapshot of {tip} could not be written: {error}")
+        except Exception as error:
+            log.exception("branch %s at %s", followed.branch, tip)
+            return Trouble("machine", f"{type(error).__name__}: {error}")
+        if not followed.present or followed.model != model:
+            lease.release()
+            return None
+        followed.took(move, lease, self._now())
+        self._deliver(move)
+        await self._tidy()
+        return None
+
+    async def _settle(self, followed: Followed) -> None:
+        """Look for the provenance that was not found in time, with more time."""
+        move = followed.move
+        try:
+            if move is None:
+                return
+            deadline = _SETTLING[min(followed.searches, len(_SETTLING) - 1)]
+            followed.searches += 1
+            with contextlib.suppress(RepositoryError):
+                async with self._slots:
+                    settled = await self._in_thread(
+                        self._arrivals.settle, followed.branch, move, deadline
+                    )
+                if settled is not None and followed.move is move and followed.present:
+                    followed.move = settled
+                    self._deliver(settled)
+        finally:
+            followed.busy = False
+
+    async def _tidy(self) -> None:
+        tips = [followed.tip for followed in self._followed.values() if followed.tip]
+        try:
+            await self._in_thread(self._arrivals.tidy, tips)
+        except (RepositoryError, OSError) as error:
+            log.warning("old snapshots could not be removed: %s", error)
+
+    # Saying what is wrong
+
+    def _report(self, followed: Followed, tip: Commit | None, kind: Kind, text: str) -> None:
+        if followed.move is None and (found := self._last_good(followed)) is not None:
+            text += f"; what it held at {found.tip} is served, kept from before"
+        if followed.in_trouble(tip, Trouble(kind, text)):
+            self._trouble(followed.branch, tip, kind, text)
+
+    def _last_good(self, followed: Followed) -> Move | None:
+        found = self._arrivals.last_good(followed.branch, followed.model)
+        if found is None:
+            return None
+        followed.restored(*found)
+        self._deliver(found[0])
+        return found[0]
+
+    def _in_thread(self, call: Callable[..., Result], *arguments: object) -> Awaitable[Result]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._executor, call, *arguments)
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,67 @@
+"""What each branch served last, kept over restarts: a start needs no remote, and no new epoch."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.names import Branch, Commit, Fingerprint, InvalidName
+from gateway.state import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One branch's last loaded and probed content."""
+
+    tip: Commit
+    commit: Commit
+    commit_known: bool
+    fingerprint: Fingerprint
+
+
+class ServedFile:
+    """The file in the state directory; small, replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.branches: dict[Branch, Served] = {}
+
+    def read(self) -> None:
+        """Take over what is there; an unreadable file is as good as none, and said."""
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(self._path.read_text())
+            self.branches = {Branch(name): _served(fields) for name, fields in found.items()}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, InvalidName) as error:
+            log.warning("%s is unreadable and begun anew: %s", self._path, error)
+
+    def put(self, branch: Branch, served: Served) -> None:
+        """Remember, if it is news."""
+        if self.branches.get(branch) == served:
+            return
+        self.branches[branch] = served
+        content = {
+            name: {
+                "tip": one.tip,
+                "commit": one.commit,
+                "commit_known": one.commit_known,
+                "fingerprint": one.fingerprint,
+            }
+            for name, one in self.branches.items()
+        }
+        write_atomically(self._path, json.dumps(content, indent=1).encode())
+
+
+def _served(fields: dict[str, Any]) -> Served:
+    return Served(
+        Commit(fields["tip"]),
+        Commit(fields["commit"]),
+        bool(fields["commit_known"]),
+        Fingerprint(fields["fingerprint"]),
+    )

@@ -1,0 +1,91 @@
+"""The state directory: who owns it, and the key of unit hashes that lives in it.
+
+Everything that must outlive the process lies below it. One front owns it at a time; a second one
+is refused. The files of other rooms in it are theirs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config.settings import Config
+from gateway.errors import StateError
+
+_KEY_BYTES = 32
+_SHORTEST_KEY = 16
+
+
+class StateDirectory:
+    """The opened directory, locked until `close` or the end of the process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+
+    def open(self) -> None:
+        """Make it (0700) and take its lock; StateError if it is in use or cannot be written."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"cannot be used: {error.strerror}", where=str(self.path)) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            raise StateError(
+                f"in use by another gateway (process {owner or 'unknown'}); "
+                "give each gateway a state_dir of its own",
+                where=str(self.path),
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def unit_key(self, config: Config, environ: Mapping[str, str]) -> bytes:
+        """The key of unit hashes, 16 to 64 bytes: as configured, else made here once."""
+        if config.unit_key_env is not None:
+            given = environ.get(config.unit_key_env, "").strip().encode()
+            where = f"environment variable {config.unit_key_env}"
+        elif config.unit_key_file is not None:
+            where = str(config.unit_key_file)
+            try:
+                given = config.unit_key_file.read_bytes().strip()
+            except OSError as error:
+                raise StateError(f"cannot be read: {error.strerror}", where=where) from error
+        else:
+            return self._own_key()
+        if not _SHORTEST_KEY <= len(given) <= 64:
+            raise StateError(
+                f"a unit key has {_SHORTEST_KEY} to 64 bytes. Given: {len(given)} bytes",
+                where=where,
+            )
+        return given
+
+    def _own_key(self) -> bytes:
+        path = self.path / "unit.key"
+        if not path.exists():
+            write_atomically(path, secrets.token_bytes(_KEY_BYTES).hex().encode())
+        return bytes.fromhex(path.read_text())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` (0600) so that a reader or a crash sees the old or the new, never a part."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    beside.replace(path)

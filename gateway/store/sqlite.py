@@ -1,0 +1,152 @@
+"""The store of one machine: an SQLite file in the state directory.
+
+Owns the file, its schema and the schema's versions. One writer: whoever holds the monitor's lock.
+A transaction is on the disk when a call returns, since the chunk it speaks of may be deleted next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+from gateway.chunks import ChunkKey
+from gateway.errors import StateError
+from gateway.names import Branch
+from gateway.store.interface import Name, Publication, Push
+
+#: Never changed once released, only added to: the n-th brings a file from version n - 1 to n.
+MIGRATIONS = (
+    """
+    CREATE TABLE counted (
+        writer TEXT NOT NULL, number INTEGER NOT NULL, part TEXT NOT NULL,
+        PRIMARY KEY (writer, number, part)
+    ) WITHOUT ROWID;
+    CREATE TABLE total (
+        kind TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE confirmation (
+        writer TEXT NOT NULL, number INTEGER NOT NULL, branch TEXT NOT NULL,
+        ref TEXT NOT NULL, commit_id TEXT NOT NULL,
+        PRIMARY KEY (writer, number, branch)
+    ) WITHOUT ROWID;
+    CREATE TABLE publication (branch TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+
+class SqliteStore:
+    """The Store in one file; `with` opens and closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        with self._translated():
+            self._db = sqlite3.connect(self._path, timeout=30.0, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._db.close()
+
+    def add_counts(self, key: ChunkKey, part: str, counts: Mapping[Name, int]) -> bool:
+        with self._transaction() as db:
+            inserted = db.execute(
+                "INSERT OR IGNORE INTO counted VALUES (?, ?, ?)", (key.writer, key.number, part)
+            )
+            if not inserted.rowcount:
+                return False
+            db.executemany(
+                "INSERT INTO total VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                [(name[0], json.dumps(name[1:]), value) for name, value in counts.items()],
+            )
+        return True
+
+    def totals(self, kind: str) -> dict[Name, int]:
+        with self._translated():
+            found = self._db.execute("SELECT name, value FROM total WHERE kind = ?", (kind,))
+            return {(kind, *json.loads(name)): value for name, value in found}
+
+    def confirm(self, keys: Iterable[ChunkKey], branch: Branch, ref: str, commit: str) -> None:
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO confirmation VALUES (?, ?, ?, ?, ?)",
+                [(key.writer, key.number, branch, ref, commit) for key in keys],
+            )
+
+    def confirmed(self, key: ChunkKey) -> dict[Branch, tuple[str, str]]:
+        with self._translated():
+            found = self._db.execute(
+                "SELECT branch, ref, commit_id FROM confirmation WHERE writer = ? AND number = ?",
+                (key.writer, key.number),
+            )
+            return {Branch(branch): (ref, commit) for branch, ref, commit in found}
+
+    def forget(self, key: ChunkKey) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "DELETE FROM confirmation WHERE writer = ? AND number = ?", (key.writer, key.number)
+            )
+
+    def publication(self, branch: Branch) -> Publication:
+        with self._translated():
+            found = self._db.execute("SELECT state FROM publication WHERE branch = ?", (branch,))
+            row = found.fetchone()
+        if row is None:
+            return Publication()
+        state = json.loads(row[0])
+        last_push = state.pop("last_push")
+        return Publication(**state, last_push=Push(**last_push) if last_push else None)
+
+    def set_publication(self, branch: Branch, publication: Publication) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO publication VALUES (?, ?)",
+                (branch, json.dumps(asdict(publication))),
+            )
+
+    def _migrate(self) -> None:
+        with self._transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY)")
+            version = db.execute("SELECT coalesce(max(version), 0) FROM migration").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise StateError(
+                    f"written by a later version of the gateway (schema {version}; "
+                    f"this one knows {len(MIGRATIONS)})",
+                    where=str(self._path),
+                )
+            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in filter(str.strip, migration.split(";")):
+                    db.execute(statement)
+                db.execute("INSERT INTO migration VALUES (?)", (number,))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StateError(f"the store failed: {error}", where=str(self._path)) from error

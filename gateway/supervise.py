@@ -1,0 +1,46 @@
+"""Keepers: background tasks that are restarted when they die and never die quietly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+#: Seconds a keeper must have run for its earlier deaths to be forgotten.
+FORGIVEN_AFTER = 60.0
+
+
+async def keep(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    give_up: Callable[[str], None],
+    died: Callable[[str], None],
+    tries: int = 5,
+    first_pause: float = 0.2,
+) -> None:
+    """Run `run` for ever: restart it with backoff, and call `give_up(name)` after `tries` deaths.
+
+    A keeper that returns has died too: its work has no end. Cancelling ends it in order.
+    """
+    loop = asyncio.get_running_loop()
+    deaths = 0
+    while True:
+        started = loop.time()
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("keeper %s died", name)
+        else:
+            log.error("keeper %s ended, which it never should", name)
+        died(name)
+        deaths = deaths + 1 if loop.time() - started < FORGIVEN_AFTER else 1
+        if deaths >= tries:
+            log.critical("keeper %s could not be kept: shutting down", name)
+            give_up(name)
+            return
+        await asyncio.sleep(first_pause * 2 ** (deaths - 1))

@@ -1,0 +1,86 @@
+"""The one table from error family to HTTP status, and the one shape of every error body."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    GatewayError,
+    InvalidInstances,
+    ModelError,
+    NotFound,
+    RepositoryError,
+    RequestError,
+    UnavailableError,
+)
+
+log = logging.getLogger(__name__)
+
+#: Most special first: the first family an error belongs to decides.
+TABLE: tuple[tuple[type[GatewayError], int, str], ...] = (
+    (BodyTooLarge, 413, "too_large"),
+    (NotFound, 404, "not_found"),
+    (InvalidInstances, 422, "invalid_instances"),
+    (RequestError, 400, "bad_request"),
+    (DeadlineExceeded, 504, "timeout"),
+    (UnavailableError, 503, "unavailable"),
+    (ModelError, 500, "model_error"),
+    (RepositoryError, 502, "repository"),
+    (GatewayError, 500, "internal"),
+)
+
+_NAMES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def error_body(kind: str, message: str, where: str | None) -> bytes:
+    error = {"type": kind, "message": message, "where": where}
+    return json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+def describe(error: GatewayError) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and extra headers of an error."""
+    status, kind = next(row[1:] for row in TABLE if isinstance(error, row[0]))
+    headers = {}
+    if isinstance(error, UnavailableError):
+        headers["Retry-After"] = str(error.retry_after)
+    return status, error_body(kind, error.message, error.where), headers
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def gateway_error(request: Request, error: Exception) -> Response:
+    """Starlette's handler for our own errors."""
+    assert isinstance(error, GatewayError)
+    status, body, headers = describe(error)
+    return json_response(body, status, headers)
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """Starlette's handler for its own: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    kind = _NAMES.get(error.status_code, "http")
+    message = error.detail
+    if error.status_code == 404:
+        message = "no such path; POST /predict answers predictions, GET /branches lists branches"
+    elif error.status_code == 405 and error.headers:
+        message = f"this path takes {error.headers.get('Allow', 'another method')}"
+    body = error_body(kind, message, f"{request.method} {request.url.path}")
+    return json_response(body, error.status_code, error.headers)
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """A defect of ours: said in the log in full, to the caller without inner words."""
+    log.error("unexpected error in %s", request.url.path, exc_info=error)
+    return json_response(error_body("internal", "the gateway failed; its log says why", None), 500)

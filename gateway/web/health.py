@@ -1,0 +1,34 @@
+"""GET /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.metrics import Metrics
+from gateway.web.errors import json_response
+from gateway.web.status import Status
+
+
+class Health:
+    """Liveness is answering at all; readiness is a loaded baseline and settled candidates."""
+
+    def __init__(self, status: Status, metrics: Metrics) -> None:
+        self._status = status
+        self._metrics = metrics
+
+    async def healthz(self, request: Request) -> Response:
+        return json_response(b'{"status":"ok"}')
+
+    async def readyz(self, request: Request) -> Response:
+        waiting = self._status.waiting_for()
+        body = json.dumps(
+            {"status": "waiting" if waiting else "ready", "waiting_for": waiting}
+        ).encode()
+        return json_response(body, 503 if waiting else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        body, content_type = self._metrics.render()
+        return Response(body, headers={"Content-Type": content_type})

@@ -1,0 +1,114 @@
+"""All branches' keepers: who serves what is decided here and nowhere else.
+
+A branch's trouble stays with its keeper; the fleet only adds, removes and closes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.metrics import Metrics
+from gateway.names import Branch, Fingerprint
+from gateway.repositories.move import Move
+from gateway.workers.crew import Lease
+from gateway.workers.jobs import Answer, Job
+from gateway.workers.keeper import Keeper, Patience, Surroundings
+from gateway.workers.launch import Launch
+from gateway.workers.slot import Slot
+
+
+class Fleet:
+    """Keeps every configured branch's workers at the newest move that loads.
+
+    `answered` is called once for every frame with its good answers, before their futures are
+    resolved. `decided` and `logged` are told what the people of a branch are to read; lines
+    that a branch prints come to `logged` with level "info" and logger "output". `known` are the
+    fingerprints that served before a restart: they are no news when they serve again.
+
+    To be built where an event loop runs; only that loop's thread may use it.
+    """
+
+    def __init__(
+        self,
+        *,
+        branches: Mapping[Branch, BranchConfig],
+        limits: LimitsConfig,
+        redact: tuple[str, ...],
+        metrics: Metrics,
+        lease: Callable[[Fingerprint], Lease],
+        answered: Callable[[list[tuple[Job, Answer]]], None],
+        decided: Callable[[Branch, str, str, str, dict[str, Any]], None],
+        logged: Callable[[Branch, str, str, str, str], None],
+        known: Mapping[Branch, Fingerprint] | None = None,
+        load_deadline: float = 120.0,
+        launch: Launch | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._around = Surroundings(
+            metrics,
+            lease,
+            answered,
+            decided,
+            logged,
+            launch or Launch(),
+            patience or Patience(load=load_deadline),
+        )
+        self._known = dict(known or {})
+        self._limits = limits
+        self._redact = redact
+        self._keepers: dict[Branch, Keeper] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        for branch, config in branches.items():
+            self._add(branch, config)
+
+    def _add(self, branch: Branch, config: BranchConfig) -> None:
+        self._keepers[branch] = Keeper(
+            branch, config, self._limits, self._redact, self._around, self._known.get(branch)
+        )
+
+    async def run(self) -> None:
+        """Keep; on cancellation drain what is queued and in flight, then stop every worker."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            keepers = self._keepers.values()
+            await asyncio.gather(
+                *(keeper.close("the gateway is shutting down") for keeper in keepers),
+                *self._leaving,
+            )
+
+    def offer(self, move: Move) -> None:
+        """Take a branch's newest move; one of a branch that is not configured is ignored."""
+        keeper = self._keepers.get(move.branch)
+        if keeper is not None:
+            keeper.offer(move)
+
+    async def configure(
+        self, branches: Mapping[Branch, BranchConfig], limits: LimitsConfig, redact: tuple[str, ...]
+    ) -> None:
+        """Add, remove and change branches.
+
+        A removed one drains and stops in its own time. A change of `model`, `workers`,
+        `strict_columns` or `redact` is a load beside the workers there are.
+        """
+        self._limits, self._redact = limits, redact
+        for branch in self._keepers.keys() - branches.keys():
+            keeper = self._keepers.pop(branch)
+            if keeper.known is not None:
+                self._known[branch] = keeper.known
+            task = asyncio.ensure_future(keeper.close("the branch is no longer configured"))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        for branch, config in branches.items():
+            keeper_ = self._keepers.get(branch)
+            if keeper_ is None:
+                self._add(branch, config)
+            else:
+                keeper_.configure(config, limits, redact)
+
+    def slot(self, branch: Branch) -> Slot:
+        """KeyError if it is not configured."""
+        return self._keepers[branch].slot

@@ -1,0 +1,61 @@
+"""What goes through a branch: one request's rows in, one answer out, and who gave it.
+
+Values only. They are built and read once per request, so they are structs, not dataclasses:
+[a frozen dataclass of five fields takes 0.9 µs to build, a struct 0.1].
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from gateway.names import Branch, Commit, Fingerprint
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """What a worker answers as. `columns` is None where the model names none."""
+
+    branch: Branch
+    commit: Commit
+    fingerprint: Fingerprint
+    columns: tuple[str, ...] | None
+    classes: tuple[Any, ...] | None
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """One request's answer as JSON array texts; `probabilities` and `normalised` may be empty."""
+
+    predictions: bytes
+    probabilities: bytes
+    normalised: bytes
+    ignored: int
+    serving: Serving
+
+
+class Job:
+    """One request's rows on their way through one branch.
+
+    `deadline` is a time of the event loop's clock; `context` is the caller's and untouched.
+    The future always settles: with an Answer, or with InvalidInstances, ModelError,
+    DeadlineExceeded or NotReady. Cancelling it takes the job out of the queue.
+    """
+
+    __slots__ = ("alone", "context", "deadline", "future", "payload", "rows")
+
+    def __init__(
+        self,
+        payload: bytes,
+        rows: int,
+        deadline: float,
+        context: Any,
+        future: asyncio.Future[Answer],
+    ) -> None:
+        self.payload = payload
+        self.rows = rows
+        self.deadline = deadline
+        self.context = context
+        self.future = future
+        #: Set when a worker died on the batch this job was in: it is run by itself, once.
+        self.alone = False

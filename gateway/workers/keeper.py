@@ -1,0 +1,365 @@
+"""One branch: keeps its slot supplied with workers of the newest move that loads.
+
+The new is started, loaded and probed beside the old, and only then swapped in; whatever fails
+leaves the old one serving and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.errors import LoadError, ProbeError
+from gateway.metrics import Metrics
+from gateway.names import Branch, Fingerprint
+from gateway.repositories.move import Move
+from gateway.workers import probe
+from gateway.workers.crew import Crew, Lease, Order
+from gateway.workers.jobs import Answer, Job
+from gateway.workers.launch import Launch
+from gateway.workers.process import Worker
+from gateway.workers.slot import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take, in seconds. A worker may take `timeouts` times the branch's
+    timeout for one frame, but at least `frame`."""
+
+    load: float = 120.0
+    frame: float = 30.0
+    timeouts: float = 10.0
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+
+    def wait(self, failures: int) -> float:
+        """Before the next try after so many failures in a row; the first is at once."""
+        if failures <= 1:
+            return 0.0
+        return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 2, 30))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every keeper needs of the rest of the gateway."""
+
+    metrics: Metrics
+    lease: Callable[[Fingerprint], Lease]
+    answered: Callable[[list[tuple[Job, Answer]]], None]
+    decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
+    logged: Callable[[Branch, str, str, str, str], None]
+    launch: Launch = field(default_factory=Launch)
+    patience: Patience = field(default_factory=Patience)
+    now: Callable[[], datetime] = _now
+
+
+class Keeper:
+    """Owns one branch's slot, crew and newest move; one load at a time."""
+
+    def __init__(
+        self,
+        branch: Branch,
+        config: BranchConfig,
+        limits: LimitsConfig,
+        redact: tuple[str, ...],
+        around: Surroundings,
+        known: Fingerprint | None,
+    ) -> None:
+        self.branch = branch
+        self._around = around
+        self._metrics = around.metrics.branch(branch)
+        #: The fingerprint that served last: serving it again is no news.
+        self.known = known
+        self._config = config
+        self._redact = redact
+        self._wanted: Move | None = None
+        self._crew: Crew | None = None
+        self._loading: tuple[Order, asyncio.Task[None]] | None = None
+        self._refused: Order | None = None
+        self._reason: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stops: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.slot = Slot(
+            branch,
+            metrics=self._metrics,
+            answered=around.answered,
+            died=self._on_death,
+            released=self._on_release,
+            story=self._story,
+        )
+        self.configure(config, limits, redact)
+
+    # -- what is wanted ---------------------------------------------------------------------
+
+    def configure(
+        self, config: BranchConfig, limits: LimitsConfig, redact: tuple[str, ...]
+    ) -> None:
+        """Bounds apply at once; what changes the workers is loaded beside them."""
+        self._config, self._redact = config, redact
+        patience = self._around.patience
+        self.slot.bound(
+            queue_rows=limits.queue_rows,
+            batch_rows=limits.batch_rows,
+            patience=max(patience.timeouts * config.timeout, patience.frame),
+        )
+        if self._wanted is not None:
+            self._aim(self._wanted)
+
+    def offer(self, move: Move) -> None:
+        """The branch's newest move; an older one that is still loading is given up."""
+        self._wanted = move
+        self._aim(move)
+
+    def _order(self, move: Move) -> Order:
+        config = self._config
+        return Order(
+            move.fingerprint, config.model, config.workers, config.strict_columns, self._redact
+        )
+
+    def _aim(self, move: Move) -> None:
+        if self._closing:
+            return
+        order = self._order(move)
+        if self._crew is not None and self._crew.order == order:
+            self._give_up()
+            self._settle_on(self._crew, move)
+        elif order == self._refused:
+            self._give_up()
+        elif self._loading is None or self._loading[0] != order:
+            before = self._give_up()
+            task = self._spawn(self._keep_loading(order, before))
+            self._loading = (order, task)
+
+    def _settle_on(self, crew: Crew, move: Move) -> None:
+        """What is wanted already serves: a quiet move, or a revert to what was never stopped."""
+        crew.moved(move)
+        self.slot.serving = crew.serving
+        self._refused, self._reason = None, None
+        self._metrics.quarantined.set(0)
+        self._metrics.show_serving(move.commit, move.fingerprint)
+
+    def _give_up(self) -> asyncio.Task[None] | None:
+        loading, self._loading = self._loading, None
+        if loading is None:
+            return None
+        loading[1].cancel()
+        return loading[1]
+
+    # -- loading ----------------------------------------------------------------------------
+
+    async def _keep_loading(self, order: Order, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])  # its child is gone before ours comes
+        failures = 0
+        while self._wanted is not None:
+            try:
+                await self._load(order, self._wanted)
+            except (LoadError, ProbeError) as error:
+                self._quarantine(order, error)
+            except Exception as error:
+                # Not the commit's fault as far as is known: the machine's, or ours.
+                failures += 1
+                self._reason = f"could not start: {type(error).__name__}: {error}"
+                self._metrics.worker_exits["not_started"].inc()
+                if failures == 1:
+                    self._log(self._wanted.commit, self._reason)
+                await asyncio.sleep(self._around.patience.wait(failures + 1))
+                continue
+            if self._loading is not None and self._loading[0] == order:
+                self._loading = None
+            return
+
+    async def _load(self, order: Order, move: Move) -> None:
+        loop, around = asyncio.get_running_loop(), self._around
+        begun = loop.time()
+        crew = Crew(
+            move,
+            order,
+            launch=around.launch,
+            load_deadline=around.patience.load,
+            lease=lambda: around.lease(move.fingerprint),
+            logged=lambda commit, record: around.logged(
+                self.branch, commit, record.level, record.logger, record.message
+            ),
+            dropped=self._metrics.output_dropped.inc,
+        )
+        try:
+            ready = await crew.open()
+            old = self._crew.ready if self._crew is not None else None
+            same = old is not None and old.columns == ready.columns
+            recent = list(self.slot.recent) if same else []
+            probed = await probe.probe(crew.workers[0], crew.root, recent, around.patience.load)
+        except BaseException:
+            await crew.close()
+            raise
+        crew.probed, crew.since = probed.by, around.now().isoformat(timespec="milliseconds")
+        if probed.trouble is not None:
+            self._log(move.commit, f"a recent request is not answered: {probed.trouble}")
+        self._metrics.load_seconds.observe(loop.time() - begun)
+        self._swap(crew, loop.time() - begun, probed)
+
+    def _swap(self, crew: Crew, seconds: float, probed: probe.Probed) -> None:
+        old, self._crew = self._crew, crew
+        self._loading = None
+        self._metrics.reloads["swapped"].inc()
+        # Its order is the newest, or it would have been cancelled; its commit may have moved.
+        self._settle_on(crew, self._wanted or crew.move)
+        self.slot.swap(crew)
+        if old is not None:
+            old.retire()
+        move = crew.move
+        if move.fingerprint != self.known:
+            self.known = move.fingerprint
+            evidence = {
+                "fingerprint": move.fingerprint,
+                "tip": move.tip,
+                "probed": probed.by,
+                "probed_rows": probed.rows,
+                "seconds": round(seconds, 3),
+                "versions": crew.ready.versions if crew.ready else {},
+            }
+            reason = f"loaded and probed by {probed.by}" if probed.rows else "loaded, unprobed"
+            self._around.decided(self.branch, move.commit, "serving", reason, evidence)
+
+    def _quarantine(self, order: Order, error: LoadError | ProbeError) -> None:
+        move = self._wanted
+        if move is None:
+            return
+        self._refused, self._reason = order, str(error)
+        self._metrics.quarantined.set(1)
+        self._metrics.reloads["quarantined"].inc()
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        serving = self._crew.move.commit if self._crew is not None else None
+        evidence = {
+            "fingerprint": move.fingerprint,
+            "tip": move.tip,
+            "still_serving": serving,
+            "traceback": notes,
+        }
+        self._around.decided(self.branch, move.commit, "quarantined", str(error), evidence)
+        self._log(move.commit, f"quarantined: {error}\n{notes}".strip())
+
+    # -- workers that end -------------------------------------------------------------------
+
+    def _on_release(self, crew: Crew, worker: Worker) -> None:
+        async def retire() -> None:
+            try:
+                await worker.stop()
+            finally:
+                self._metrics.worker_exits["retired"].inc()
+                crew.forget(worker)
+
+        task = self._spawn(retire())
+        self._stops.add(task)
+        task.add_done_callback(self._stops.discard)
+
+    def _on_death(self, crew: Crew, worker: Worker) -> None:
+        crew.forget(worker)
+        crew.deaths += 1
+        exit_ = "too_slow" if worker.too_slow else "died"
+        self._metrics.worker_exits[exit_].inc()
+        slow = "; it answered no frame for too long" if worker.too_slow else ""
+        tail = "" if crew.order.redact else "".join(f"\n{line}" for line in worker.tail)
+        self._log(crew.move.commit, f"{worker.why}{slow}{tail}")
+        if crew is self._crew and not self._closing:
+            self._spawn(self._replace(crew))
+
+    async def _replace(self, crew: Crew) -> None:
+        """At once after the first death; ever slower while they die without an answer."""
+        while True:
+            await asyncio.sleep(self._around.patience.wait(crew.deaths))
+            if crew is not self._crew or self._closing:
+                return
+            try:
+                worker, _ = await crew.hire()
+            except Exception as error:
+                crew.deaths += 1
+                self._metrics.worker_exits["not_started"].inc()
+                self._reason = f"a worker could not be replaced: {error}"
+                continue
+            if crew is not self._crew or self._closing:
+                self._on_release(crew, worker)
+                return
+            if self._refused is None:
+                self._reason = None
+            self.slot.seat(crew, worker)
+            return
+
+    def _spawn(self, body: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(body)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _log(self, commit: str, message: str) -> None:
+        self._around.logged(self.branch, commit, "error", "gateway", message)
+
+    # -- status and the end -----------------------------------------------------------------
+
+    @property
+    def _condition(self) -> str:
+        if self.slot.ready:
+            return "ready"
+        if self._crew is not None:
+            return "restarting"
+        if self._refused is not None:
+            return "failed"
+        return "loading" if self._loading is not None else "absent"
+
+    def _story(self) -> dict[str, Any]:
+        wanted, crew = self._wanted, self._crew
+        ready = crew.ready if crew is not None else None
+        serving = crew.serving if crew is not None else None
+        return {
+            "state": self._condition,
+            "loading": self._loading is not None,
+            "serving": None
+            if crew is None or serving is None
+            else {
+                "commit": serving.commit,
+                "fingerprint": serving.fingerprint,
+                "since": crew.since,
+                "probed": crew.probed,
+            },
+            "wanted": None
+            if wanted is None
+            else {
+                "commit": wanted.commit,
+                "tip": wanted.tip,
+                "fingerprint": wanted.fingerprint,
+            },
+            "reason": self._reason,
+            "quarantined": self._refused.fingerprint if self._refused is not None else None,
+            "tip": wanted.tip if wanted is not None else None,
+            "commit_known": wanted.commit_known if wanted is not None else None,
+            "columns": ready.columns if ready is not None else None,
+            "classes": ready.classes if ready is not None else None,
+            "kind": ready.kind if ready is not None else None,
+            "versions": ready.versions if ready is not None else None,
+        }
+
+    async def close(self, reason: str) -> None:
+        """Finish what is queued and in flight, each by its deadline; then stop every worker."""
+        self.slot.close(reason)
+        self._give_up()
+        try:
+            await self.slot.drained()
+        finally:
+            self._closing = True
+            crew, self._crew = self._crew, None
+            for task in self._tasks - self._stops:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if crew is not None:
+                await crew.close()
+                self._metrics.worker_exits["retired"].inc()
+            self.slot.forget()

@@ -1,0 +1,135 @@
+"""Starting a child and burying it: one thread a child, from before its first breath to its last.
+
+The thread that forks also waits, because the child asks the kernel to be killed with the thread
+that made it: a kill -9 of the front then leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.errors import StateError
+
+_RUNNER = Path(__file__).with_name("runner") / "__main__.py"
+_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLIS")
+
+
+class NotStarted(StateError):
+    """The machine would not start or keep a worker: nothing is known against the commit."""
+
+
+def environment() -> dict[str, str]:
+    """All that a child finds in its environment: nothing of the front's."""
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": "/tmp",  # noqa: S108 - a home that exists and is nobody's
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        **{f"{library}_NUM_THREADS": "1" for library in _THREADS},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How children are started. `grace` is the time a stopping one has at each step."""
+
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=environment)
+    hello_deadline: float = 60.0
+    grace: float = 2.0
+
+
+class Child:
+    """One process and its group. `exited` is called once, from the child's own thread."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        channel: socket.socket,
+        output: int,
+        started: Callable[[OSError | None], None],
+        exited: Callable[[int], None],
+    ) -> None:
+        self._launch = launch
+        self._channel = channel
+        self._output = output
+        self._started = started
+        self._exited = exited
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._doomed = False
+        self.pid = 0
+
+    def start(self) -> None:
+        """Return at once; `started` tells. Raises NotStarted where not even a thread starts."""
+        try:
+            threading.Thread(target=self._tend, name="worker-child", daemon=True).start()
+        except RuntimeError as error:
+            self._close_ends()
+            raise NotStarted(f"no thread to start a worker: {error}") from error
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Signal the whole group; a child not yet started is killed as soon as it is."""
+        with self._guard:
+            if self._process is None:
+                self._doomed = True
+            elif self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, number)
+
+    def _close_ends(self) -> None:
+        self._channel.close()
+        os.close(self._output)
+
+    def _tend(self) -> None:
+        fd = self._channel.fileno()
+        try:
+            process = subprocess.Popen(
+                [self._launch.python, "-P", str(_RUNNER), str(fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env=dict(self._launch.environment),
+                pass_fds=(fd,),
+                start_new_session=True,
+                cwd="/",
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self._close_ends()
+            self._started(error if isinstance(error, OSError) else OSError(str(error)))
+            return
+        self._close_ends()
+        with self._guard:
+            self._process = process
+            self.pid = process.pid
+            if self._doomed:
+                os.killpg(process.pid, signal.SIGKILL)
+        self._started(None)
+        # Seen dead but not yet reaped, its number cannot be another's: what it left behind in
+        # its group is killed first.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with self._guard:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            code = process.wait()
+        self._exited(code)
+
+
+def said(code: int) -> str:
+    """How a process ended, for people."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,308 @@
+"""The door to one worker: a child process, its channel and what it prints.
+
+Everything on the event loop is a callback, none of it a task: a frame goes out by `predict` and
+its answers come back by the callback given with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from gateway.errors import LoadError, ModelError
+from gateway.workers import wire
+from gateway.workers.launch import Child, Launch, NotStarted, said
+from gateway.workers.output import Output
+from gateway.workers.wire import BrokenFrame, Failed, Hello, LogRecord, RawAnswer, Ready
+
+_LENGTH = struct.Struct(">I")
+_ANSWER = ord("A")
+#: After its death, how long the last bytes of a worker may take to be read.
+_LAST_BYTES = 0.5
+
+Answered = Callable[[list[RawAnswer]], None]
+
+
+class Worker(asyncio.Protocol):
+    """Owns one child from start to burial. Knows nothing of branches, queues or deadlines.
+
+    `on_end` is called once, when the process is gone and reaped, unless `stop` was asked for.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        *,
+        logged: Callable[[LogRecord], None],
+        line: Callable[[str], None],
+        dropped: Callable[[int], None],
+    ) -> None:
+        self.on_end: Callable[[], None] | None = None
+        self.why = ""
+        self.too_slow = False
+        self._launch = launch
+        self._logged = logged
+        self._loop = asyncio.get_running_loop()
+        self._output = Output(line, dropped)
+        self._output.on_close = self._maybe_over
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._child: Child | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._buffer = bytearray()
+        self._needed = 0
+        self._answered: Answered | None = None
+        self._expected = 0
+        self._said: asyncio.Future[Hello | Ready | Failed] | None = None
+        self._code: int | None = None
+        self._lost = False
+        self._stopping = False
+
+    # -- starting ---------------------------------------------------------------------------
+
+    async def start(self) -> Hello:
+        """A child that has said hello; NotStarted, and nothing left behind, if it does not."""
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        printed = os.fdopen(read, "rb", 0)
+        started: asyncio.Future[OSError | None] = self._loop.create_future()
+        said_hello = self._said = self._loop.create_future()
+        self._child = Child(self._launch, theirs, write, self._from_thread(started), self._on_exit)
+        try:
+            self._child.start()
+            ours.setblocking(False)
+            await self._loop.connect_read_pipe(lambda: self._output, printed)
+            await self._loop.create_unix_connection(lambda: self, sock=ours)
+            failure = await asyncio.shield(started)
+            if failure is not None:
+                self._code = -1
+                self._close()
+                raise NotStarted(f"a worker could not be started: {failure}") from failure
+            async with asyncio.timeout(self._launch.hello_deadline):
+                hello = await said_hello
+        except BaseException as error:
+            await self._abandon()
+            if self._transport is None:
+                ours.close()
+                printed.close()
+            if isinstance(error, (TimeoutError, LoadError, BrokenFrame)):
+                raise NotStarted(f"a worker did not come up: {self.why or error}") from error
+            raise
+        if not isinstance(hello, Hello):
+            await self._abandon()
+            raise NotStarted("a worker did not come up: it did not say hello")
+        return hello
+
+    def _from_thread(
+        self, started: asyncio.Future[OSError | None]
+    ) -> Callable[[OSError | None], None]:
+        def tell(error: OSError | None) -> None:
+            self._soon(lambda: None if started.done() else started.set_result(error))
+
+        return tell
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+    async def load(self, what: wire.LoadOrder, deadline: float) -> Ready:
+        """LoadError when the branch's content is at fault, NotStarted when the machine is."""
+        said = self._said = self._loop.create_future()
+        self._write(wire.load_frame(what))
+        try:
+            async with asyncio.timeout(deadline):
+                answer = await said
+        except TimeoutError:
+            self.kill()
+            raise LoadError(f"did not finish loading within {deadline:g} s") from None
+        if isinstance(answer, Ready):
+            return answer
+        if isinstance(answer, Failed) and answer.type == "MemoryError":
+            raise NotStarted(f"out of memory while loading: {answer.message}")
+        if isinstance(answer, Failed):
+            error = LoadError(answer.message)
+            error.add_note(answer.traceback)
+            raise error
+        raise LoadError("said hello twice")
+
+    # -- predicting -------------------------------------------------------------------------
+
+    def predict(self, payloads: Sequence[bytes], answered: Answered) -> None:
+        """Send one frame; one at a time. `answered` gets as many answers, or `on_end` comes."""
+        self._answered = answered
+        self._expected = len(payloads)
+        if self._transport is not None:
+            self._transport.write(wire.predict_frame(payloads))
+
+    async def ask(self, payload: bytes, deadline: float) -> RawAnswer:
+        """One request outside any queue. ModelError if the worker ends or is late."""
+        answer: asyncio.Future[list[RawAnswer]] = self._loop.create_future()
+        self.predict([payload], lambda raw: None if answer.done() else answer.set_result(raw))
+        either: list[asyncio.Future[Any]] = [answer, self._ended]
+        await asyncio.wait(either, timeout=deadline, return_when="FIRST_COMPLETED")
+        if answer.done():
+            return answer.result()[0]
+        answer.cancel()
+        raise ModelError(self.why or f"no answer within {deadline:g} s")
+
+    # -- ending -----------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid if self._child is not None else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone and reaped."""
+        return self._ended.done()
+
+    @property
+    def tail(self) -> list[str]:
+        """The last lines it printed."""
+        return list(self._output.tail)
+
+    def kill(self, *, too_slow: bool = False) -> None:
+        """SIGKILL to its group; the end is told as any other."""
+        self.too_slow = self.too_slow or too_slow
+        if self._child is not None:
+            self._child.kill()
+
+    async def stop(self) -> None:
+        """Close the channel, then SIGTERM, then SIGKILL; returns when it is reaped."""
+        self._stopping = True
+        try:
+            self._close()
+            for number in (15, 9):
+                done, _ = await asyncio.wait([self._ended], timeout=self._launch.grace)
+                if done or self._child is None:
+                    return
+                self._child.kill(number)
+            await asyncio.wait([self._ended])
+        except BaseException:
+            self.kill()
+            raise
+
+    async def _abandon(self) -> None:
+        self._stopping = True
+        self.kill()
+        self._close()
+        if self._code is None and self._child is not None:
+            await asyncio.wait([self._ended], timeout=self._launch.grace)
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- what the loop calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not by isinstance: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < self._needed:
+                return
+            data = bytes(buffer)
+            buffer.clear()
+        try:
+            start = self._messages(data)
+        except (BrokenFrame, msgspec.DecodeError) as error:
+            self._breach(str(error))
+            return
+        if start < len(data):
+            buffer += data[start:]
+
+    def _messages(self, data: bytes) -> int:
+        """Handle the whole messages in `data`; where the first incomplete one begins."""
+        start, size = 0, len(data)
+        while size - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data, start)
+            if not 0 < length <= wire.LONGEST:
+                raise BrokenFrame(f"a message of {length} bytes")
+            end = start + _LENGTH.size + length
+            if end > size:
+                self._needed = end - start
+                return start
+            self._message(data[start + _LENGTH.size : end])
+            start = end
+        self._needed = _LENGTH.size
+        return start
+
+    def _message(self, message: bytes) -> None:
+        if message[0] == _ANSWER:
+            answered, self._answered = self._answered, None
+            if answered is None:
+                raise BrokenFrame("an answer that nobody asked for")
+            answered(wire.answers(message, self._expected))
+            return
+        kind: Any = _KINDS.get(message[:1])
+        if kind is None:
+            raise BrokenFrame(f"a message of kind {message[:1]!r}")
+        content = msgspec.json.decode(message[1:], type=kind)
+        if isinstance(content, LogRecord):
+            self._logged(content)
+        elif self._said is None or self._said.done():
+            raise BrokenFrame(f"{kind.__name__} out of turn")
+        else:
+            self._said.set_result(content)
+
+    def _breach(self, what: str) -> None:
+        self.why = f"branch code wrote on the gateway's channel: {what}"
+        self.kill()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        if not self._stopping:
+            self.kill()  # it cannot be spoken to any more
+        self._maybe_over()
+
+    def _on_exit(self, code: int) -> None:
+        def over() -> None:
+            self._code = code
+            self._loop.call_later(_LAST_BYTES, self._over)
+            self._maybe_over()
+
+        self._soon(over)
+
+    def _maybe_over(self) -> None:
+        if self._code is not None and self._lost and self._output.closed:
+            self._over()
+
+    def _over(self) -> None:
+        """Gone, and its last words read: tell whoever waits, once."""
+        if self._ended.done():
+            return
+        self._ended.set_result(None)
+        self._close()
+        self._output.close()
+        self.why = self.why or f"the worker {said(self._code or 0)}"
+        if self._said is not None and not self._said.done():
+            self._said.set_exception(self._end_while_waiting())
+            self._said.exception()  # nobody may be waiting any more
+        if self.on_end is not None and not self._stopping:
+            self.on_end()
+
+    def _end_while_waiting(self) -> Exception:
+        if self._code == -9 and not self.too_slow and "channel" not in self.why:
+            return NotStarted(f"{self.why} while loading: out of memory?")
+        return LoadError(f"{self.why} while loading")
+
+    def _write(self, frame: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
+
+_KINDS: dict[bytes, type[msgspec.Struct]] = {
+    b"H": Hello,
+    b"R": Ready,
+    b"F": Failed,
+    b"G": LogRecord,
+}

@@ -1,0 +1,134 @@
+"""A worker's life: hello, wait for what to load, load it, answer frames until the parent is gone.
+
+Nothing heavy is imported before the hello, so that a started but unloaded worker stays small.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import frames, isolation, logs, source, texts
+from .channel import Channel
+from .own import Own
+
+
+class Served(Protocol):
+    """What answers frames, and how it is announced."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def columns(self) -> Sequence[str] | None: ...
+    @property
+    def classes(self) -> list[Any] | None: ...
+    @property
+    def together(self) -> bool: ...
+
+    def answer(self, payloads: Sequence[bytes]) -> list[frames.Reply]:
+        """One reply for each payload, in order; never raises."""
+
+
+def live(fd: int) -> None:
+    channel = Channel(fd)
+    isolation.isolate()
+    _say(channel, b"H", {"pid": os.getpid(), "python": platform.python_version()})
+    message = channel.receive()
+    if message is None:
+        return
+    order = texts.decode(message[1:])
+    served = _load(channel, order)
+    if served is None:
+        return
+    while (message := channel.receive()) is not None:
+        replies = served.answer(frames.requests(message))
+        channel.send(frames.answers(replies))
+    # Threads and exit handlers of the branch must not keep a retired worker alive.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _say(channel: Channel, kind: bytes, content: dict[str, Any]) -> None:
+    channel.send((kind, texts.encode(content)))
+
+
+def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
+    redact = frozenset(order["redact"])
+
+    def log(record: dict[str, str]) -> None:
+        if channel.usable:
+            _say(channel, b"G", record)
+
+    logs.capture(log, withhold=bool(redact))
+    try:
+        served = _served(order, redact)
+        ready = {
+            "columns": served.columns,
+            "classes": served.classes,
+            "kind": served.kind,
+            "versions": source.versions(),
+            "together": served.together,
+        }
+        _say(channel, b"R", ready)
+    except BaseException as error:
+        _say(
+            channel,
+            b"F",
+            {
+                "type": type(error).__name__,
+                "message": _reason(error),
+                "traceback": _branchs_own(error),
+            },
+        )
+        return None
+    return served
+
+
+def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
+    loaded = source.load(Path(order["root"]), order["model"])
+    if loaded.predict is not None:
+        from .estimator import classes_of, names_of
+
+        return Own(
+            loaded.model,
+            loaded.predict,
+            row_wise=loaded.row_wise,
+            columns=names_of(loaded.model),
+            classes=classes_of(loaded.model),
+            redact=redact,
+        )
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise source.NotLoadable(
+            "numpy is not installed in this environment; without it src/serve.py needs a predict"
+        ) from None
+    from .estimator import examined
+    from .standard import Standard
+
+    return Standard(examined(loaded.model), strict=order["strict_columns"], redact=redact)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, source.NotLoadable):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"src/serve.py called sys.exit({error.code!r}) while it was loaded"
+    return texts.described(error, withhold=False)
+
+
+def _branchs_own(error: BaseException) -> str:
+    """The traceback from where the branch's code begins, at most its last 4,000 characters."""
+    ours = str(Path(__file__).parent)
+    stack = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, "<frozen"))
+    ]
+    lines = traceback.format_list(stack) + traceback.format_exception_only(error)
+    return "".join(lines)[-4000:]

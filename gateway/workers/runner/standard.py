@@ -1,0 +1,251 @@
+"""Models with scikit-learn's `predict`: a whole frame in one call, and only culprits fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from . import texts
+from .estimator import Estimator
+from .frames import ERROR, INVALID, OK, Reply, refusal
+from .own import WrongAnswer, as_list
+from .rows import InvalidRows, Reader, Rows, decoded, normalised
+
+#: Closer than this and the label is predict's, not ours.
+_TIE = 1e-9
+#: Trees work in float32: beyond its range a number is as good as infinite.
+_LARGEST = 3.0e38
+_CALLERS_FAULT = (ValueError, TypeError, OverflowError)
+
+Answered = tuple[list[Any], list[Any] | None]
+
+
+class Standard:
+    """Answers frames with one model call where everything in them is plain numbers."""
+
+    together = True
+
+    def __init__(self, estimator: Estimator, *, strict: bool, redact: frozenset[str]) -> None:
+        self.kind = estimator.kind
+        self.columns = estimator.columns
+        self.classes = estimator.classes
+        self._estimator = estimator
+        self._model = estimator.model
+        self._redact = redact
+        self._reader = Reader(
+            estimator.columns,
+            estimator.width,
+            strict=strict,
+            withhold=bool(redact),
+            takes_text=estimator.takes_text,
+            textual=estimator.textual,
+        )
+        self._strict = strict
+        self._of_sklearn = type(self._model).__module__.startswith("sklearn.")
+        self._pick = _picker(estimator.columns)
+        #: One row that was answered: tells a caller's mistake from a broken model.
+        self._good: Any = None
+        if estimator.width and not estimator.frame:
+            self._good = np.zeros((1, estimator.width))
+
+    def answer(self, payloads: Sequence[bytes]) -> list[Reply]:
+        try:
+            read, extra, matrix = self._numbers(payloads)
+        except Exception:
+            return self._carefully(payloads)  # which says what is wrong, and with which of them
+        try:
+            answered = self._called(self._framed(matrix), matrix)
+            replies, start = [], 0
+            for instances, ignored in zip(read, extra, strict=True):
+                end = start + len(instances)
+                replies.append(self._reply(instances, ignored, start, end, answered))
+                start = end
+        except BaseException as error:
+            if len(payloads) == 1:
+                return [self._failure(error)]
+            if _finite(matrix):
+                return [self._carefully([payload])[0] for payload in payloads]
+            return self._carefully(payloads)  # those without nulls in one call
+        return replies
+
+    def _numbers(self, payloads: Sequence[bytes]) -> tuple[list[list[Any]], list[int], Any]:
+        """Requests that are nothing but numbers and nulls, as one matrix; else any exception."""
+        if texts.decode_numbers is None or self._estimator.textual:
+            raise InvalidRows("these need the careful way")
+        read: list[list[Any]] = list(map(texts.decode_numbers, payloads))
+        rows: list[Any] = []
+        extra = [0] * len(read)
+        for number, instances in enumerate(read):
+            if type(instances[0]) is dict:
+                extra[number] = self._extra(instances)
+                rows += map(self._pick, instances)
+            else:
+                rows += instances
+        matrix = np.array(rows, dtype=np.float64)
+        if matrix.ndim != 2 or self._estimator.width not in (None, matrix.shape[1]):
+            raise InvalidRows("not one row like the other")
+        return read, extra, matrix
+
+    def _extra(self, instances: list[dict[str, Any]]) -> int:
+        width = self._estimator.width
+        if max(map(len, instances)) == width:
+            return 0
+        if self._strict or self.columns is None:
+            raise InvalidRows("unknown columns")
+        return len(set().union(*instances).difference(self.columns))
+
+    def _reply(
+        self,
+        instances: Sequence[Any],
+        ignored: int,
+        start: int,
+        end: int,
+        answered: Answered,
+    ) -> Reply:
+        redact = self._redact
+        predictions, probabilities = answered
+        return Reply(
+            OK,
+            ignored,
+            texts.encode(predictions[start:end]),
+            b"" if probabilities is None else texts.encode(probabilities[start:end]),
+            texts.encode(normalised(instances, self.columns, redact)) if redact else b"",
+        )
+
+    def _carefully(self, payloads: Sequence[bytes]) -> list[Reply]:
+        """Each request read by itself; like with like in one call; after a failure, singly."""
+        replies: list[Reply | None] = [None] * len(payloads)
+        groups: dict[tuple[frozenset[int], bool, int], list[tuple[int, Rows]]] = {}
+        for place, payload in enumerate(payloads):
+            try:
+                rows = self._reader.read(payload)
+            except InvalidRows as error:
+                replies[place] = refusal(INVALID, str(error))
+                continue
+            key = (rows.textual, rows.complete, len(rows.rows[0]))
+            groups.setdefault(key, []).append((place, rows))
+        for group in groups.values():
+            for place, reply in self._grouped(group, payloads):
+                replies[place] = reply
+        return [reply for reply in replies if reply is not None]
+
+    def _grouped(
+        self, group: list[tuple[int, Rows]], payloads: Sequence[bytes]
+    ) -> list[tuple[int, Reply]]:
+        together = [row for _, rows in group for row in rows.rows]
+        try:
+            answered = self._called(*self._data(together, group[0][1].textual))
+            replies, start = [], 0
+            for place, rows in group:
+                end = start + len(rows.rows)
+                given = decoded(payloads[place], withhold=True) if self._redact else ()
+                replies.append((place, self._reply(given, rows.ignored, start, end, answered)))
+                start = end
+        except BaseException as error:
+            if len(group) == 1:
+                return [(group[0][0], self._failure(error))]
+            return [reply for one in group for reply in self._grouped([one], payloads)]
+        return replies
+
+    def _data(self, rows: list[list[Any]], textual: frozenset[int]) -> tuple[Any, Any]:
+        """What the model is called with, and the numbers in it to look for infinities."""
+        if not textual:
+            matrix = np.array(rows, dtype=np.float64)
+            return self._framed(matrix), matrix
+        if self._estimator.frame:
+            import pandas as pd
+
+            columns = self.columns or ()
+            series = {
+                name: pd.Series(
+                    [row[index] for row in rows],
+                    dtype=object if index in textual else np.float64,
+                )
+                for index, name in enumerate(columns)
+            }
+            return pd.DataFrame(series, columns=list(columns)), None
+        objects = np.empty((len(rows), len(rows[0])), dtype=object)
+        objects[:] = rows
+        return objects, None
+
+    def _framed(self, matrix: Any) -> Any:
+        if not self._estimator.frame:
+            return matrix
+        import pandas as pd
+
+        return pd.DataFrame(matrix, columns=self.columns)
+
+    def _called(self, data: Any, numbers: Any) -> Answered:
+        if not self._of_sklearn or (numbers is not None and _finite(numbers)):
+            answered = self._answers(data)
+        else:
+            import sklearn
+
+            with sklearn.config_context(assume_finite=False):
+                answered = self._answers(data)
+        self._good = data[:1]
+        return answered
+
+    def _answers(self, data: Any) -> Answered:
+        model, estimator, count = self._model, self._estimator, len(data)
+        if not estimator.probabilities:
+            return as_list(model.predict(data), count, "predictions"), None
+        probabilities = model.predict_proba(data)
+        if estimator.argmax and _decided(probabilities):
+            predictions = model.classes_[probabilities.argmax(axis=1)]
+        else:
+            predictions = model.predict(data)
+        if isinstance(probabilities, list):  # one array for each of several outputs
+            probabilities = list(zip(*(part.tolist() for part in probabilities), strict=True))
+        return (
+            as_list(predictions, count, "predictions"),
+            as_list(probabilities, count, "probabilities"),
+        )
+
+    def _failure(self, error: BaseException) -> Reply:
+        ours = isinstance(error, WrongAnswer)
+        message = texts.described(error, withhold=bool(self._redact) and not ours)
+        callers = isinstance(error, _CALLERS_FAULT) and self._still_works()
+        return refusal(INVALID if callers else ERROR, message)
+
+    def _still_works(self) -> bool:
+        if self._good is None:
+            return False
+        try:
+            self._answers(self._good)
+        except BaseException:
+            return False
+        return True
+
+
+def _finite(matrix: Any) -> bool:
+    """Comparisons with NaN are false, so this is cheaper than asking each element."""
+    return bool(matrix.max() < _LARGEST and matrix.min() > -_LARGEST)
+
+
+def _decided(probabilities: Any) -> bool:
+    """Whether every row's two largest probabilities are apart; false for NaN."""
+    if probabilities.shape[1] == 2:
+        gaps = np.abs(probabilities[:, 0] - probabilities[:, 1])
+    elif probabilities.shape[1] > 2:
+        largest = np.partition(probabilities, -2, axis=1)
+        gaps = largest[:, -1] - largest[:, -2]
+    else:
+        return False
+    return bool(gaps.min() >= _TIE)
+
+
+def _picker(columns: Sequence[str] | None) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    if columns is None:
+        return _unnamed
+    if len(columns) == 1:
+        only = columns[0]
+        return lambda row: (row[only],)
+    return itemgetter(*columns)
+
+
+def _unnamed(row: dict[str, Any]) -> Sequence[Any]:
+    raise InvalidRows("the model does not name its columns")

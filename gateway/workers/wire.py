@@ -1,0 +1,107 @@
+"""The parent's half of the worker protocol: frames as bytes, nothing that moves them.
+
+The layout is in the docstring of `workers/runner`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.errors import GatewayError
+
+OK, INVALID, ERROR = 0, 1, 2
+#: No frame of a healthy worker comes near; a length beyond it means bytes that are no frame.
+LONGEST = 512 * 1024 * 1024
+
+_HEAD = struct.Struct(">BIIII")
+
+#: Status, ignored columns, predictions (or the message), probabilities, normalised instances.
+RawAnswer = tuple[int, int, bytes, bytes, bytes]
+
+
+class BrokenFrame(GatewayError):
+    """Bytes on the channel that are not a message of the protocol."""
+
+
+class LoadOrder(msgspec.Struct, frozen=True):
+    """What a worker is told to load."""
+
+    root: str
+    model: str | None
+    strict_columns: bool
+    redact: tuple[str, ...]
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """A started child, before it knows its branch."""
+
+    pid: int
+    python: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a loaded model says of itself; `together`: whether requests share a call."""
+
+    columns: tuple[str, ...] | None
+    classes: tuple[Any, ...] | None
+    kind: str
+    versions: dict[str, str]
+    together: bool
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Why nothing was loaded."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """A warning or error that branch code logged."""
+
+    level: str
+    logger: str
+    message: str
+
+
+def order(root: Path, model: str | None, *, strict: bool, redact: Sequence[str]) -> LoadOrder:
+    return LoadOrder(str(root), model, strict, tuple(redact))
+
+
+def load_frame(what: LoadOrder) -> bytes:
+    return _framed(b"L" + msgspec.json.encode(what))
+
+
+def predict_frame(payloads: Sequence[bytes]) -> bytes:
+    """One frame for all the payloads."""
+    count = len(payloads)
+    lengths = [*map(len, payloads)]
+    head = struct.pack(f">IcI{count}I", 5 + 4 * count + sum(lengths), b"P", count, *lengths)
+    return b"".join((head, *payloads))
+
+
+def _framed(message: bytes) -> bytes:
+    return len(message).to_bytes(4, "big") + message
+
+
+def answers(message: bytes, count: int) -> list[RawAnswer]:
+    """The `count` answers of an answer message; BrokenFrame if it holds anything else."""
+    at = 1 + _HEAD.size * count
+    found: list[RawAnswer] = []
+    if len(message) < at:
+        raise BrokenFrame(f"an answer frame of {len(message)} bytes for {count} requests")
+    for status, ignored, first, second, third in _HEAD.iter_unpack(message[1:at]):
+        middle = at + first
+        last = middle + second
+        end = last + third
+        found.append((status, ignored, message[at:middle], message[middle:last], message[last:end]))
+        at = end
+    if at != len(message):
+        raise BrokenFrame(f"an answer frame of {len(message)} bytes that announces {at}")
+    return found

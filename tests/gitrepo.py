@@ -1,0 +1,128 @@
+"""A real git repository for tests: a bare remote and commits made on it as people make them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+_PERSON = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+
+def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
+    """Run git in `folder` as a person; its standard output, stripped."""
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **_PERSON},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"git {' '.join(arguments)}: {done.stderr.decode()}")
+    return done.stdout.decode().strip()
+
+
+class Remote:
+    """A bare repository at `path` and a person's clone of it at `path`-person."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.person = path.with_name(path.name + "-person")
+        path.mkdir(parents=True)
+        git(path, "init", "--bare", "--quiet", "--initial-branch=prod")
+        self.person.mkdir()
+        git(self.person, "init", "--quiet", "--initial-branch=prod")
+        git(self.person, "remote", "add", "origin", str(path))
+
+    def commit(
+        self,
+        branch: str,
+        files: Mapping[str, bytes | str | None],
+        message: str = "change",
+        *,
+        start: str | None = None,
+    ) -> str:
+        """Commit `files` (None deletes) on the branch's present tip, push, and return the id.
+
+        A branch that does not exist yet starts at branch `start`, or empty.
+        """
+
+        def change() -> None:
+            for name, content in files.items():
+                target = self.person / name
+                if content is None:
+                    target.unlink(missing_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.encode() if isinstance(content, str) else content)
+            git(self.person, "add", "--all")
+            git(self.person, "commit", "--quiet", "--allow-empty", "-m", message)
+
+        return self._push(branch, change, start)
+
+    def _push(self, branch: str, change: Callable[[], object], start: str | None = None) -> str:
+        """Make a change on the branch as it is now and push it; again if the branch moved."""
+        for _ in range(10):
+            self.checkout(branch, start)
+            change()
+            try:
+                git(self.person, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+            except AssertionError as error:
+                # As a person would: somebody, perhaps the gateway, pushed in between.
+                if "rejected" in str(error):
+                    continue
+                raise
+            return git(self.person, "rev-parse", "HEAD")
+        raise AssertionError(f"{branch} moved under ten pushes in a row")
+
+    def checkout(self, branch: str, start: str | None = None) -> None:
+        """Put the person's clone on the branch as the remote has it now."""
+        git(self.person, "fetch", "--quiet", "--prune", "origin")
+        known = git(self.person, "branch", "--remotes", "--format=%(refname:short)").split()
+        if f"origin/{branch}" in known:
+            git(self.person, "checkout", "--quiet", "--force", "-B", branch, f"origin/{branch}")
+        elif start is not None:
+            git(self.person, "checkout", "--quiet", "--force", "-B", branch, f"origin/{start}")
+        else:
+            git(self.person, "checkout", "--quiet", "--force", "--orphan", branch)
+            git(self.person, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", ".")
+
+    def merge(self, source: str, into: str, message: str = "merge") -> str:
+        """A person merges `source` into `into` and pushes; the merge commit's id."""
+        return self._push(
+            into,
+            lambda: git(
+                self.person, "merge", "--quiet", "--no-ff", "-m", message, f"origin/{source}"
+            ),
+        )
+
+    def revert(self, branch: str, commit: str = "HEAD") -> str:
+        """A person reverts a commit (of a merge, its first parent stays) and pushes."""
+
+        def change() -> None:
+            parents = git(self.person, "rev-list", "--parents", "-1", commit).split()[1:]
+            mainline = ["-m", "1"] if len(parents) > 1 else []
+            git(self.person, "revert", "--no-edit", *mainline, commit)
+
+        return self._push(branch, change)
+
+    def tip(self, branch: str) -> str:
+        return git(self.path, "rev-parse", f"refs/heads/{branch}")
+
+    def files(self, branch: str, under: str = "") -> list[str]:
+        """Paths in the branch's tip, below `under`."""
+        listed = git(self.path, "ls-tree", "-r", "--name-only", f"refs/heads/{branch}")
+        return [name for name in listed.splitlines() if name.startswith(under)]
+
+    def read(self, branch: str, path: str) -> str:
+        return git(self.path, "show", f"refs/heads/{branch}:{path}")

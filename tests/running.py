@@ -1,0 +1,164 @@
+"""A real gateway process for tests: configured, started on port 0, asked over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from gitrepo import Remote, git
+from waiting import wait_until
+
+#: A branch's whole code where a test needs a model that starts in a blink and says who it is.
+SERVE = """
+NAME = {name!r}
+def load(root):
+    return NAME
+def predict(model, instances):
+    return [model for _ in instances]
+"""
+
+
+def serve_py(name: str) -> dict[str, str]:
+    """The files of a branch whose model answers `name`."""
+    return {"src/serve.py": SERVE.format(name=name)}
+
+
+class Gateway:
+    """One `gateway serve` process on a folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        remote: Remote,
+        branches: Mapping[str, Mapping[str, Any]],
+        *,
+        baseline: str = "prod",
+        environ: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        """`settings` are further keys of gateway.yaml; flush and poll are short here."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.file = folder / "gateway.yaml"
+        self.environ = dict(environ or {})
+        monitoring = {"flush": "1s", "sample_rows": "all", **settings.pop("monitoring", {})}
+        self.settings: dict[str, Any] = {
+            "repository": str(remote.path),
+            "baseline": baseline,
+            "branches": {name: dict(branch) for name, branch in branches.items()},
+            "listen": "127.0.0.1:0",
+            "poll": "300ms",
+            "monitoring": monitoring,
+            **settings,
+        }
+        self.write()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log = folder / "gateway.log"
+        self.url = ""
+
+    def write(self, **changes: Any) -> None:
+        """Write gateway.yaml (JSON is YAML)."""
+        self.settings.update(changes)
+        self.file.write_text(json.dumps(self.settings, indent=1))
+
+    def start(self, *, ready: bool = True) -> Gateway:
+        mark = len(self.words())
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", str(self.file)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environ},
+                start_new_session=True,
+            )
+        found = wait_until(
+            lambda: (
+                self._died() or re.search(r"listening on (http://[^ \"]+)", self.words()[mark:])
+            ),
+            describe=self.words,
+        )
+        assert isinstance(found, re.Match), self.words()
+        self.url = found[1]
+        if ready:
+            wait_until(lambda: self._died() or self.is_ready(), 60.0, self.words)
+            assert self.process.poll() is None, self.words()
+        return self
+
+    def _died(self) -> str | None:
+        assert self.process is not None
+        return "it ended" if self.process.poll() is not None else None
+
+    def words(self) -> str:
+        """All it has logged so far."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    # Asking
+
+    def predict(
+        self, instances: Sequence[Any] = ((1,),), unit: str | None = None
+    ) -> httpx.Response:
+        headers = {"X-User-Id": unit} if unit is not None else {}
+        return httpx.post(
+            f"{self.url}/predict", json={"instances": instances}, headers=headers, timeout=30
+        )
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=30)
+
+    def branch(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"/branches/{name}").json()
+        return found
+
+    def serving(self, name: str) -> str | None:
+        """The commit the branch serves."""
+        serving = self.branch(name)["serving"]
+        return serving["commit"] if serving else None
+
+    def metric(self, sample: str) -> float:
+        """One sample of /metrics, written as there: `name{label="value"}`."""
+        for line in self.get("/metrics").text.splitlines():
+            if line.startswith(sample + " "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"no sample {sample}")
+
+    # Ending
+
+    def stop(self, deadline: float = 40.0) -> int:
+        """SIGTERM; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(deadline)
+
+    def kill(self) -> None:
+        """kill -9 of the front alone, as a crash is; its children must end by themselves."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def recorded(remote: Remote, branch: str, ref: str | None = None) -> list[dict[str, str]]:
+    """Every row of the branch's pushed prediction segments, at the tip of the git branch."""
+    ref = ref or branch
+    folder = f"monitoring/predictions/{branch.replace('/', '~')}/"
+    rows: list[dict[str, str]] = []
+    csv.field_size_limit(10**8)
+    for path in remote.files(ref, folder):
+        text = git(remote.path, "show", f"refs/heads/{ref}:{path}")
+        rows += csv.DictReader(io.StringIO(text))
+    return rows

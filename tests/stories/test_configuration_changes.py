@@ -1,0 +1,145 @@
+"""gateway.yaml is picked up without a restart, and never points a weight at what is not loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from gitrepo import Remote
+from running import Gateway, serve_py
+from traffic import Traffic
+from waiting import wait_until
+
+
+def shares(gateway: Gateway, users: int = 60) -> Counter[str]:
+    return Counter(gateway.predict(unit=f"user-{u}").json()["branch"] for u in range(users))
+
+
+def state(gateway: Gateway) -> str:
+    return str(gateway.get("/branches").json()["configuration"]["state"])
+
+
+def test_a_changed_weight_moves_only_the_users_it_must(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    remote.commit("cand", serve_py("new"), start="prod")
+    gateway = Gateway(
+        tmp_path / "g", remote, {"prod": {"weight": 90}, "cand": {"weight": 10}}, salt="exp"
+    )
+    gateways.append(gateway)
+    gateway.start()
+
+    def on_cand() -> set[int]:
+        return {
+            u for u in range(60) if gateway.predict(unit=f"user-{u}").json()["branch"] == "cand"
+        }
+
+    before = on_cand()
+    assert before == {0, 12, 19, 23, 25, 43, 57}  # the published vector
+    epoch = gateway.get("/branches").json()["epoch"]
+    with Traffic(gateway) as traffic:
+        gateway.write(branches={"prod": {"weight": 80}, "cand": {"weight": 20}})
+        wait_until(lambda: gateway.get("/branches").json()["epoch"] != epoch)
+    assert traffic.failures == []
+    assert on_cand() == before | {4, 9, 10, 27, 36, 40, 48, 53}
+
+
+def test_a_bad_file_keeps_the_old_one_in_force_and_says_so(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    good = gateway.file.read_text()
+    gateway.file.write_text("repository: x\nbaseline: nope\nbranches: {prod: {weight: ten}}\n")
+    wait_until(lambda: state(gateway) == "refused")
+    reason = gateway.get("/branches").json()["configuration"]["reason"]
+    assert "gateway.yaml:3:27: branches.prod.weight" in reason
+    assert gateway.predict().status_code == 200
+    assert gateway.metric('gateway_config_changes_total{result="refused"}') == 1
+    gateway.file.write_text(good)
+    wait_until(lambda: state(gateway) == "in_force")
+
+
+def test_a_weight_on_a_branch_that_is_not_there_yet_waits_for_it(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    gateway.write(branches={"prod": {"weight": 0}, "exp": {"weight": 1}})
+    wait_until(lambda: state(gateway) == "waiting")
+    assert "exp" in gateway.get("/branches").json()["configuration"]["reason"]
+    assert shares(gateway, 10) == {"prod": 10}
+    remote.commit("exp", serve_py("new"), start="prod")
+    wait_until(lambda: state(gateway) == "in_force", describe=gateway.words)
+    assert shares(gateway, 10) == {"exp": 10}
+
+
+def test_a_setting_that_needs_a_restart_is_refused_by_name(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    gateway.write(listen="127.0.0.1:1")
+    wait_until(lambda: state(gateway) == "refused")
+    assert "restart" in gateway.get("/branches").json()["configuration"]["reason"]
+
+
+def test_a_branch_taken_out_of_the_file_is_served_no_more(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    remote.commit("exp", serve_py("new"), start="prod")
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}, "exp": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    with Traffic(gateway) as traffic:
+        gateway.write(branches={"prod": {"weight": 1}})
+        wait_until(lambda: gateway.get("/branches/exp").status_code == 404)
+        traffic.more(20)
+    assert traffic.failures == []
+    assert shares(gateway, 20) == {"prod": 20}
+
+
+def test_two_gateways_do_not_share_a_state_directory(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    second = subprocess.run(
+        [sys.executable, "-m", "gateway", "serve", str(gateway.file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "in use by another gateway" in second.stderr
+    assert "state_dir" in second.stderr
+
+
+def test_with_the_remote_down_at_start_the_last_good_model_serves(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    commit = remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    assert gateway.stop() == 0
+    away = remote.path.rename(remote.path.with_name("away.git"))
+    gateway.start()
+    assert gateway.predict().json()["commit"] == commit
+    wait_until(lambda: gateway.metric('gateway_polls_total{result="failed"}') >= 1)
+    assert gateway.get("/branches").json()["repository"]["last_error"]
+    away.rename(remote.path)
+    newer = remote.commit("prod", serve_py("newer"))
+    wait_until(lambda: gateway.serving("prod") == newer, 60.0, gateway.words)

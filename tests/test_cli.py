@@ -1,0 +1,59 @@
+"""The commands teach themselves, and say what is wrong with words and an exit code."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RIGHT = "repository: /r\nbaseline: prod\nbranches:\n  prod: {weight: 90}\n  exp: {weight: 30}\n"
+
+
+def gateway(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "export", "demo", "monitor"])
+def test_help_names_every_command_and_each_explains_itself(command: str) -> None:
+    assert command in gateway("--help").stdout
+    explained = gateway(command, "--help")
+    assert explained.returncode == 0
+    assert len(explained.stdout.splitlines()) > 5
+
+
+def test_check_says_the_split_of_a_right_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(RIGHT)
+    done = gateway("check", file)
+    assert done.returncode == 0
+    assert "prod: 75.0% of the users, the baseline" in done.stdout
+    assert "exp: 25.0%" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "export"])
+def test_a_wrong_file_ends_every_command_with_all_mistakes(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(RIGHT.replace("90", "ninety").replace("repository", "repo"))
+    done = gateway(*(["export", "prod", "--config"] if command == "export" else [command]), file)
+    assert done.returncode == 2
+    assert "gateway.yaml:1:1: repo: " in done.stderr
+    assert "gateway.yaml:4:18: branches.prod.weight: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file = tmp_path / "gateway.yaml"
+        file.write_text(RIGHT + f"listen: 127.0.0.1:{port}\n")
+        done = gateway("serve", file)
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port}: cannot listen: Address already in use" in done.stderr
