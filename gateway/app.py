@@ -19,6 +19,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.config import Config
 from gateway.errors import GatewayError
@@ -42,7 +43,7 @@ from gateway.state import write_atomically
 from gateway.supervise import keep
 from gateway.web.errors import gateway_error, http_error, unexpected
 from gateway.web.health import Health
-from gateway.web.predict import Predict
+from gateway.web.predict import PATH, Predict
 from gateway.web.status import Status
 from gateway.web.views import Views
 from gateway.workers.fleet import Fleet
@@ -134,7 +135,7 @@ class Front:
             polled=lambda result: self.metrics.polls_by[result].inc(),
         )
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The ASGI application; its lifespan opens and closes everything."""
         status = Status(
             routing=self.routing,
@@ -148,9 +149,9 @@ class Front:
         health = Health(status, self.metrics)
         views = Views(status, self._export)
         predict = Predict(self.routing, self.fleet, self.recorder, self.metrics)
-        return Starlette(
+        starlette = Starlette(
             routes=[
-                Route("/predict", predict, methods=["POST"]),
+                Route(PATH, predict, methods=["POST"]),
                 Route("/branches", status.branches),
                 Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
                 Route("/branches/{branch:path}", status.branch),
@@ -165,6 +166,7 @@ class Front:
             },
             lifespan=self._lifespan,
         )
+        return predict.before(starlette)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -283,7 +285,7 @@ class Front:
         self.metrics.chunks_waiting.set(waiting.get("chunks", 0))
         for name, branch in status.get("branches", {}).items():
             for key, result in (("last_push", "pushed"), ("last_failure", "failed")):
-                event = branch.get(key)
+                event = branch[key]
                 if event is None or self._pushes.get((name, key)) == event["ts"]:
                     continue
                 self._pushes[name, key] = event["ts"]
@@ -306,10 +308,7 @@ class Front:
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.redact)
         self.watcher.configure(_wanted(config), config.poll)
-        if self._write_monitor_settings(config):
-            await self._end("monitor")
-            await self.monitor.stop(LAST_PUSH)
-            self._keep("monitor", self.monitor.run)
+        self._write_monitor_settings(config)
 
     def _config_decided(self, decision: str, reason: str) -> None:
         serving = self.fleet.slot(self.routing.config.baseline).state["serving"]
@@ -329,21 +328,15 @@ class Front:
             "target": monitoring.target,
         }
 
-    def _write_monitor_settings(self, config: Config) -> bool:
-        """What the monitor is started with; True if that is news."""
-        content = json.dumps(
-            {
-                "repository": config.repository,
-                "state_dir": str(config.state_dir),
-                "monitoring": config.monitoring.model_dump(mode="json"),
-                "branches": list(config.branches),
-            }
-        ).encode()
-        path = self._settings_file
-        if path.exists() and path.read_bytes() == content:
-            return False
-        write_atomically(path, content)
-        return True
+    def _write_monitor_settings(self, config: Config) -> None:
+        """The monitor reads them again when the file is written anew."""
+        settings = {
+            "repository": config.repository,
+            "state_dir": str(config.state_dir),
+            "monitoring": config.monitoring.model_dump(mode="json"),
+            "branches": list(config.branches),
+        }
+        write_atomically(self._settings_file, json.dumps(settings).encode())
 
     def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
         config = self.routing.config

@@ -117,6 +117,7 @@ async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.s
             log_config=None,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=30,
         )

@@ -254,6 +254,6 @@ class Recorder:
 def _is_json(payload: bytes) -> bool:
     try:
         msgspec.json.decode(payload)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return False
     return True

@@ -142,7 +142,7 @@ def _escape(entry: Entry, target: Path) -> str | None:
     pointed = path.readlink()
     inside = Path(os.path.realpath(target))
     real = Path(os.path.realpath(path))
-    if pointed.is_absolute() or not real.is_relative_to(inside) or not real.exists():
+    if not real.is_relative_to(inside) or not real.exists():
         return (
             f"{entry.path} is a symbolic link to {str(pointed)!r}, which is not among what is"
             " served: commit the file itself in its place"

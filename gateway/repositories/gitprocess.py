@@ -33,12 +33,6 @@ _FIXED_CONFIG = {
     "fetch.writeCommitGraph": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
-    "protocol.allow": "never",
-    "protocol.file.allow": "always",
-    "protocol.git.allow": "always",
-    "protocol.http.allow": "always",
-    "protocol.https.allow": "always",
-    "protocol.ssh.allow": "always",
     "safe.directory": "*",
     "submodule.recurse": "false",
 }
@@ -197,6 +191,8 @@ class GitProcess:
         environment = {
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=15",
             **self._environment,
+            # Above any setting of the user's: ext:: would be a shell.
+            "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
             "GIT_DIR": str(self.cache),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_COUNT": str(len(config)),

@@ -22,6 +22,9 @@ from gateway.errors import (
     UnavailableError,
 )
 
+#: What a caller is told of a defect of ours; the log has the rest.
+DEFECT = "the gateway failed; its log says why"
+
 log = logging.getLogger(__name__)
 
 #: Most special first: the first family an error belongs to decides.
@@ -83,4 +86,4 @@ async def http_error(request: Request, error: Exception) -> Response:
 async def unexpected(request: Request, error: Exception) -> Response:
     """A defect of ours: said in the log in full, to the caller without inner words."""
     log.error("unexpected error in %s", request.url.path, exc_info=error)
-    return json_response(error_body("internal", "the gateway failed; its log says why", None), 500)
+    return json_response(error_body("internal", DEFECT, None), 500)

@@ -7,12 +7,13 @@ parsed here. What a branch cannot answer is answered by the baseline and says so
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.config import Config
 from gateway.errors import (
@@ -31,9 +32,13 @@ from gateway.names import Branch, RequestId
 from gateway.recording import Exchange, Recorder
 from gateway.routing import Routing
 from gateway.web.envelope import Envelope
-from gateway.web.errors import describe
+from gateway.web.errors import DEFECT, describe
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job, Serving
+
+log = logging.getLogger(__name__)
+
+PATH = "/predict"
 
 _JSON = (b"content-type", b"application/json")
 
@@ -75,6 +80,20 @@ class Predict:
             time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big")
         )
         try:
+            await self._handle(scope, receive, send, request_id, arrived)
+        except Exception:
+            log.exception("unexpected error in %s", PATH, extra={"request_id": request_id})
+            await _send_error(send, GatewayError(DEFECT), request_id, None)
+
+    async def _handle(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: RequestId,
+        arrived: float,
+    ) -> None:
+        try:
             exchange = await self._exchange(scope, receive, request_id, arrived)
         except ClientGone:
             return
@@ -91,6 +110,21 @@ class Predict:
             return
         self._count(exchange, answer.serving.branch, answer)
         await _send_answer(send, answer, request_id)
+
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """`app` with this endpoint in front of it.
+
+        Starlette's middleware and routing would cost a fifth of the request. What is not a POST to
+        this path is still theirs.
+        """
+
+        async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+                await self(scope, receive, send)
+            else:
+                await app(scope, receive, send)
+
+        return entrance
 
     async def _exchange(
         self, scope: Scope, receive: Receive, request_id: RequestId, arrived: float

@@ -357,7 +357,8 @@ class Keeper:
             self._closing = True
             crew, self._crew = self._crew, None
             for task in self._tasks - self._stops:
-                task.cancel()
+                if not task.cancelling():  # once: a second time would cut its tidying up short
+                    task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if crew is not None:
                 await crew.close()

@@ -178,9 +178,8 @@ def test_a_branch_deleted_meanwhile_stays_deleted_and_its_rows_go_aside(
 ) -> None:
     remote.commit("prod", {"README": "one"})
     first = once()
-    meddled.before_push = lambda: (
-        first() and git(remote.path, "update-ref", "-d", "refs/heads/prod")
-    )
+    deletion = ("update-ref", "-d", "refs/heads/prod")
+    setattr(meddled, moment, lambda: first() and git(remote.path, *deletion))
     made = segments(tmp_path)
     publisher.publish(PROD, made, POLICY)
     assert git(remote.path, "branch", "--format=%(refname:short)") == SIDE

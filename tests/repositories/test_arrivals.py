@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,18 @@ def test_provenance_is_unknown_where_history_would_bring_blobs(
     move = take(arrivals_in(tmp_path / "s", daemon), remote)
     assert (tip, False) == (move.commit, move.commit_known)
     assert first != move.commit
+
+
+def test_remembered_provenance_needs_no_history(
+    arrivals_in: Made, daemon: str, remote: Remote, tmp_path: Path
+) -> None:
+    first = take(arrivals_in(tmp_path / "s", daemon), remote)
+    person(remote.path, "config", "uploadpack.allowFilter", "false")
+    remote.commit("prod", {"README.md": "x"})
+    shutil.rmtree(tmp_path / "s/git")
+    move = take(arrivals_in(tmp_path / "s", daemon), remote)
+    assert (first.commit, True) == (move.commit, move.commit_known)
+    assert first.tip != move.tip
 
 
 def test_provenance_out_of_time_is_unknown_and_settled_later(

@@ -62,8 +62,9 @@ def test_the_configured_model_is_part_of_the_fingerprint(git: Git, remote: Remot
 
 
 def test_an_executable_bit_changes_the_fingerprint(git: Git, remote: Remote) -> None:
+    remote.commit("prod", {"requirements.txt": "numpy"})
     before = of(git)
-    person(remote.person, "update-index", "--chmod=+x", "src/serve.py")
+    person(remote.person, "update-index", "--chmod=+x", "requirements.txt")
     person(remote.person, "commit", "--quiet", "-m", "executable")
     person(remote.person, "push", "--quiet", "origin", "HEAD:refs/heads/prod")
     assert before != of(git)

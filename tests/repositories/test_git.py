@@ -224,6 +224,31 @@ def test_a_credential_in_the_url_reaches_no_message_argument_or_file(
         assert "s3cr" not in trace.read_text()
 
 
+def test_a_credential_that_a_transport_repeats_is_hidden(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\necho "no way to $*, s3cr@t is wrong" >&2\nexit 1\n')
+    ssh.chmod(0o755)
+    url = "ssh://ada:s3cr%40t@host/x"
+    git = Git(tmp_path / "c", url, {**environment, "GIT_SSH_COMMAND": str(ssh)})
+    git.prepare()
+    with pytest.raises(RemoteUnavailable, match="no way to") as raised:
+        git.heads()
+    assert "s3cr" not in str(raised.value)
+
+
+def test_a_repository_of_another_user_is_read_and_written(
+    remote: Remote, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    another = {**environment, "GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    git = Git(tmp_path / "c", str(remote.path), another)
+    git.prepare()
+    tip = git.fetch_tip(PROD)
+    git.push(tip, "refs/heads/side", None)
+    assert tip == remote.tip("side")
+
+
 def test_basic_credentials_reach_the_server_as_a_header_for_that_server_only() -> None:
     address = Address("https://ada:s3cr%40t@git.example.org/x.git")
     assert address.url == "https://git.example.org/x.git"
@@ -251,6 +276,7 @@ def test_local_remotes_are_told_from_distant_ones(remote_url: str, local: bool) 
 
 def test_other_protocols_are_refused(tmp_path: Path, environment: dict[str, str]) -> None:
     canary = tmp_path / "canary"
+    (tmp_path / ".gitconfig").write_text('[protocol "ext"]\n\tallow = always\n')
     git = Git(tmp_path / "c", f"ext::touch {canary}", environment)
     git.prepare()
     with pytest.raises(RemoteUnavailable, match="not allowed"):

@@ -36,7 +36,7 @@ def decisions(remote: Remote, branch: str) -> list[dict[str, str]]:
     ("files", "words"),
     [
         ({"src/serve.py": None, "models/model.pkl": b"\x80\x04 not a pickle"}, "model.pkl"),
-        ({"src/serve.py": "raise SystemExit(3)\n"}, "SystemExit"),
+        ({"src/serve.py": "raise SystemExit(3)\n"}, "sys.exit(3)"),
         ({"src/serve.py": "import os\nos._exit(7)\n"}, "7"),
         ({"src/serve.py": "import no_such_library\n"}, "no_such_library"),
         ({"src/serve.py": "def predict(:\n"}, "SyntaxError"),

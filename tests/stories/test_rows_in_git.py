@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import joblib
@@ -66,7 +67,7 @@ def test_a_row_has_every_column_and_the_user_only_as_a_keyed_hash(
     first, second = (by_id[answer["request_id"], str(n)] for n in (0, 1))
     assert first["branch"] == first["assigned"] == "team/prod"
     assert (first["commit"], first["status"], first["reason"]) == (commit, "ok", "split")
-    assert (first["propensity"], first["weight"]) == ("1", "1")
+    assert (float(first["propensity"]), float(first["weight"])) == (1, 1)
     assert json.loads(first["prediction"]) == answer["predictions"][0]
     assert float(first["score"]) == pytest.approx(answer["probabilities"][0][1])
     assert json.loads(first["features"]) == {
@@ -170,8 +171,12 @@ def test_a_protected_branch_gets_its_rows_on_the_side_branch_and_says_so(
     gateways.append(gateway)
     gateway.start()
     asked = gateway.predict().json()["request_id"]
-    wait_until(lambda: gateway.branch("prod")["monitoring"]["last_push"], 40.0, gateway.words)
-    status = gateway.branch("prod")["monitoring"]
+
+    def monitoring() -> dict[str, Any]:
+        return gateway.branch("prod")["monitoring"] or {}
+
+    wait_until(lambda: monitoring().get("last_push"), 40.0, gateway.words)
+    status = monitoring()
     assert status["ref"] == "refs/heads/gateway-monitoring/prod"
     assert "hook" in status["last_failure"]["reason"]
     rows = recorded(remote, "prod", "gateway-monitoring/prod")

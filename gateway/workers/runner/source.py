@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from . import texts
 from .isolation import open_source
 
 SUFFIXES = (".pkl", ".joblib")
@@ -83,6 +84,11 @@ def _unpickled(path: Path, root: Path) -> Any:
             f"{name} needs the module {error.name!r}, which is neither installed "
             "nor in the branch's src/"
         ) from error
+    except MemoryError:
+        raise  # the machine's, not the file's
+    except Exception as error:
+        reason = texts.described(error, withhold=False)
+        raise NotLoadable(f"{name} cannot be unpickled: {reason}") from error
 
 
 def inside(model: Any) -> Iterator[Any]:

@@ -1,0 +1,5 @@
+"""Never finishes loading."""
+
+import threading
+
+threading.Event().wait()
