@@ -52,7 +52,8 @@ class BranchConfig(Section):
         default=1, ge=1, le=64, description="Worker processes that share its load."
     )
     timeout: Seconds = Field(
-        default=2.0, description="Deadline of one request, from its arrival to its answer."
+        default=2.0,
+        description="Deadline of a request here; the baseline, if it must answer, has its own.",
     )
     fallback: bool = Field(
         default=True,
@@ -219,7 +220,7 @@ class Config(Section):
         description="Name of the experiment: a new salt reshuffles users.",
     )
     unit: tuple[Annotated[UnitSource, BeforeValidator(_unit_source)], ...] = Field(
-        default=(UnitSource("header:X-User-Id"), UnitSource("body:unit")),
+        default=tuple(map(UnitSource, ("header:X-User-Id", "body:unit", "cookie:uid"))),
         description="Where the user's id is looked for, first found first.",
     )
     unit_key_env: str | None = Field(

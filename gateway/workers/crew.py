@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
@@ -26,7 +27,13 @@ class Lease(Protocol):
     @property
     def root(self) -> Path: ...
     def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ class Crew:
         except BaseException as error:
             if tail := worker.tail:
                 error.add_note("last output:\n" + "\n".join(tail))
+            worker.kill()  # whatever it is loading is wanted no more
             await worker.stop()
             self.forget(worker)
             raise

@@ -51,7 +51,7 @@ def test_the_four_line_file_of_the_design_loads_with_defaults() -> None:
     )
     assert config.weights == {"prod": 90.0, "ab-test-210323": 10.0}
     assert config.branches[config.baseline].timeout == 2.0
-    assert list(config.unit) == ["header:X-User-Id", "body:unit"]
+    assert list(config.unit) == ["header:X-User-Id", "body:unit", "cookie:uid"]
 
 
 def test_every_setting_can_be_given() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH109
 """Answers with its environment, its working directory and its signals."""
 
 import os

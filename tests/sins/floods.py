@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Prints ten thousand lines with each answer."""
 
 

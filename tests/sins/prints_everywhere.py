@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Prints from Python, from a subprocess, from C and straight to the descriptors."""
 
 import ctypes

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 from waiting import wait_until_async
 from workers.fleets import (
     DEV,
@@ -53,6 +54,25 @@ def test_a_swap_under_a_stream_of_jobs_fails_none_of_them(tmp_path: Path) -> Non
             assert {(json.dumps(value), commit) for value, commit in answers} == allowed
 
     asyncio.run(story())
+
+
+def test_uvloop_serves_swaps_and_restarts_alike(tmp_path: Path) -> None:
+    """The front runs on it, and its transports and processes are its own."""
+
+    async def story() -> None:
+        async with running(tmp_path) as world:
+            await world.settled(constant(tmp_path, 1))
+            futures = [world.submit([[0]]) for _ in range(50)]
+            assert {a.predictions for a in await asyncio.gather(*futures)} == {b"[1]"}
+            os.kill(world.state()["workers"][0]["pid"], signal.SIGKILL)
+            await wait_until_async(lambda: world.exits("died") == 1)
+            await wait_until_async(lambda: world.slot().ready)
+            await world.settled(constant(tmp_path, "x" * 1_000_000))
+            assert await world.ask([[0]]) == ["x" * 1_000_000]
+            state = await world.settled(serving_code(tmp_path, sin("dies_on_import")))
+            assert "exited with code 4" in state["reason"]
+
+    uvloop.run(story())
 
 
 def test_the_old_worker_finishes_its_frame_then_goes_with_its_lease(tmp_path: Path) -> None:

@@ -314,11 +314,9 @@ def test_a_dead_worker_is_replaced_ever_more_slowly(tmp_path: Path) -> None:
                 with pytest.raises(ModelError):
                     await world.ask([["kill"]])
                 await wait_until_async(lambda: world.slot().ready)
-                assert world.fleet._keepers[PROD]._crew is not None
-                assert world.fleet._keepers[PROD]._crew.deaths == deaths
+                assert world.slot()._seats[0].crew.deaths == deaths
                 assert not alive(pid)
             assert await world.ask([["good"]]) == ["good"]
-            assert world.fleet._keepers[PROD]._crew is not None
-            assert world.fleet._keepers[PROD]._crew.deaths == 0
+            assert world.slot()._seats[0].crew.deaths == 0
 
     asyncio.run(story())
