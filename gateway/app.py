@@ -104,7 +104,7 @@ class Front:
             lease=self.snapshots.lease,
             answered=self.recorder.answered,
             decided=self._fleet_decided,
-            logged=self._branch_logged,
+            logged=self.recorder.logged,
             known=fingerprints,
         )
         self.watcher = self._build_watcher(config)
@@ -265,20 +265,13 @@ class Front:
             ),
         )
 
-    def _branch_logged(
-        self, branch: Branch, commit: str, level: str, logger: str, message: str
-    ) -> None:
-        number = logging.getLevelNamesMapping()[level.upper()]
-        log.log(number, "%s: %s", logger, message, extra={"branch": branch, "commit": commit})
-        if number >= logging.WARNING:
-            self.recorder.logged(branch, commit, level, logger, message)
-
     def _trouble(self, branch: Branch, tip: Commit | None, kind: str, text: str) -> None:
-        log.warning("%s", text, extra={"branch": branch})
         if kind == "content" and tip is not None:
             # Where the person who pushed it will look.
             self.recorder.decided(branch, tip, "quarantined", text, {"tip": tip})
-            self.recorder.logged(branch, tip, "error", "gateway.repositories", text)
+            self.recorder.logged(branch, tip, "error", "gateway", text)
+        else:
+            log.warning("%s", text, extra={"branch": branch})
 
     def _monitor_said(self, status: dict[str, Any]) -> None:
         waiting = status.get("waiting", {})

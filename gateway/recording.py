@@ -24,6 +24,9 @@ from gateway.workers.jobs import Answer, Job, Serving
 
 log = logging.getLogger(__name__)
 
+#: Recorded a minute and branch.
+LOG_LINES = 100
+
 _LINE = (
     b'{"t":"request","ts":"%s","request_id":"%s","status":"%s","latency_ms":%.3f,"rows":%d,'
     b'"unit":%s,%s%s}\n'
@@ -68,6 +71,7 @@ class Recorder:
         self._sealed = sealed
         self._described: set[str] = set()
         self._stamps: dict[tuple[int, Branch, str, Epoch], tuple[Serving | None, bytes]] = {}
+        self._log_lines: dict[Branch, tuple[int, int]] = {}
         self._cut_at = 0.0
         self.full = False
 
@@ -122,18 +126,38 @@ class Recorder:
             }
         )
 
-    def logged(self, branch: Branch, commit: str, level: str, logger: str, message: str) -> None:
-        """Record a warning or error of the branch's own code or of its loading."""
-        self._append_object(
-            {
-                "t": "log",
-                "branch": branch,
-                "commit": commit,
-                "level": level,
-                "logger": logger,
-                "message": message,
-            }
-        )
+    def logged(
+        self,
+        branch: Branch,
+        commit: str,
+        level: str,
+        logger: str,
+        message: str,
+        request_id: RequestId | None = None,
+    ) -> None:
+        """Say and record a line of the branch's own code or of its loading.
+
+        Only warnings and errors are recorded, at most `LOG_LINES` a minute and branch: what goes
+        into git must not grow with a loop that fails.
+        """
+        number = logging.getLevelNamesMapping()[level.upper()]
+        extra = {"branch": branch, "commit": commit}
+        if request_id is not None:
+            extra["request_id"] = request_id
+        log.log(number, "%s: %s", logger, message, extra=extra)
+        if number < logging.WARNING:
+            return
+        minute = int(time.monotonic() // 60)
+        known, lines = self._log_lines.get(branch, (minute, 0))
+        lines = lines + 1 if known == minute else 1
+        self._log_lines[branch] = (minute, lines)
+        if lines > LOG_LINES:
+            self._metrics.branch(branch).output_dropped.inc()
+            return
+        record = {"branch": branch, "commit": commit, "level": level, "logger": logger}
+        if request_id is not None:
+            record["request_id"] = request_id
+        self._append_object({"t": "log", **record, "message": message})
 
     # The keeper
 

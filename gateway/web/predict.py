@@ -163,6 +163,7 @@ class Predict:
             self._failed(exchange, arm, error)
             raise
         except GatewayError as error:
+            self._log_failure(exchange, arm, error)
             settings = config.branches.get(arm)
             falls_back = arm != config.baseline and (settings is None or settings.fallback)
             if not falls_back:
@@ -172,6 +173,7 @@ class Predict:
         try:
             return await self._ask(config.baseline, exchange)
         except GatewayError as error:
+            self._log_failure(exchange, config.baseline, error)
             self._failed(exchange, config.baseline, error)
             raise
 
@@ -194,6 +196,15 @@ class Predict:
     def _failed(self, exchange: Exchange, branch: Branch, error: GatewayError) -> None:
         status = _status(error, _FAILURES)
         self._recorder.failed(exchange, self._serving(branch), status, error.message)
+
+    def _log_failure(self, exchange: Exchange, branch: Branch, error: GatewayError) -> None:
+        """Where the model itself failed, its author finds it in the branch's logs/."""
+        if isinstance(error, ModelError):
+            serving = self._serving(branch)
+            commit = serving.commit if serving is not None else ""
+            self._recorder.logged(
+                branch, commit, "error", "predict", error.message, exchange.request_id
+            )
 
     def _serving(self, branch: Branch) -> Serving | None:
         try:

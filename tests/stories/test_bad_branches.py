@@ -145,3 +145,22 @@ def test_of_thirty_one_good_requests_and_one_poison_only_the_poison_fails(
     assert error["type"] == "model_error"
     assert "ZeroDivisionError" in error["message"]
     assert gateway.branch("prod")["state"] == "ready"
+
+
+def test_what_a_model_raises_is_in_its_branchs_logs_with_the_request_id(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("good"))
+    remote.commit("exp", {"src/serve.py": RAISES}, start="prod")
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 0}, "exp": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    asked = gateway.predict(unit="u").json()["request_id"]
+    paths = wait_until(lambda: remote.files("exp", "logs/exp/"), 40.0, gateway.words)
+    assert isinstance(paths, list)
+    lines = [json.loads(line) for path in paths for line in remote.read("exp", path).splitlines()]
+    (line,) = [line for line in lines if line["request_id"] == asked]
+    assert (line["level"], line["branch"]) == ("error", "exp")
+    assert "no such feature" in line["message"]
+    said = [json.loads(line) for line in gateway.words().splitlines()]
+    assert [one["branch"] for one in said if one.get("request_id") == asked] == ["exp"]
