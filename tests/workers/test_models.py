@@ -52,7 +52,9 @@ def ask(folder: Path, model: bytes, *rows: object, **fleet: Any) -> list[Any]:
             state = await world.settled(snapshot(folder, {"models/model.pkl": model}))
             assert state["state"] == "ready", state
             futures = [world.submit(row) for row in rows]
-            return await asyncio.gather(*futures, return_exceptions=True)
+            answers = await asyncio.gather(*futures, return_exceptions=True)
+            assert world.exits("died") == 0  # a rerun after a death would hide a wrong frame
+            return answers
 
     return asyncio.run(story())
 

@@ -7,12 +7,14 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
-from waiting import wait_until_async
+from waiting import wait_until, wait_until_async
 from workers.fleets import (
     DEV,
     PROD,
@@ -290,3 +292,37 @@ def test_a_snapshot_that_holds_nothing_servable_says_what_would_be_right(
             assert words in state["reason"]
 
     asyncio.run(story())
+
+
+FRONT = """
+import asyncio, sys
+from pathlib import Path
+from workers.fleets import World, serving_code, sin
+
+async def story():
+    folder = Path(sys.argv[1])
+    world = World(folder)
+    await world.settled(serving_code(folder, sin("sleeps")))
+    world.submit([[str(folder / "never")]])
+    print(world.state()["workers"][0]["pid"], flush=True)
+    await asyncio.get_running_loop().create_future()
+
+asyncio.run(story())
+"""
+
+
+def test_a_kill_of_the_front_leaves_no_worker_behind(tmp_path: Path) -> None:
+    """Not even one that computes and will not look at its channel for long."""
+    tests, house = Path(__file__).parents[1], Path(__file__).parents[2]
+    front = subprocess.Popen(
+        [sys.executable, "-c", FRONT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": f"{tests}:{house}"},
+    )
+    with front:
+        assert front.stdout is not None
+        pid = int(front.stdout.readline())
+        wait_until((tmp_path / "never.begun").exists)
+        assert alive(pid)
+        front.kill()
+    wait_until(lambda: not alive(pid))
