@@ -60,7 +60,6 @@ MODELS = [
     MLPClassifier((4,), max_iter=400, random_state=0, tol=1e-2),
     make_pipeline(StandardScaler(), SVC()),
     RidgeClassifier(),
-    DummyClassifier(strategy="stratified", random_state=0),
 ]
 
 
@@ -72,8 +71,6 @@ def test_labels_are_exactly_those_of_predict(model: Any, classes: int) -> None:
     )
     x = np.round(x, 1)  # so that trees meet ties
     fitted = model.fit(x[:200], np.array(["a", "b", "c", "d"])[y[:200]])
-    if isinstance(fitted, DummyClassifier):
-        return  # its predict is a draw: checked below that predict itself is asked
     assert answered(fitted, x) == fitted.predict(x).tolist()
 
 

@@ -1,0 +1,94 @@
+"""Every series is there at 0 before anything happens, under a name that says its unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from prometheus_client.samples import Sample
+
+from gateway.metrics import PUSHES, RELOADS, STATUSES, WORKER_EXITS, Metrics
+from gateway.names import Branch
+
+UNITS = {"requests", "seconds", "rows", "columns", "ratio", "bytes", "lines", "workers", "exits"}
+UNITS |= {"reloads", "pushes", "polls", "changes", "restarts", "chunks", "info"}
+#: States, 0 or 1.
+UNITS |= {"ready", "quarantined", "waiting"}
+
+
+def samples(metrics: Metrics) -> Iterator[Sample]:
+    for family in metrics.registry.collect():
+        yield from family.samples
+
+
+def test_every_label_child_of_a_branch_is_there_at_0() -> None:
+    metrics = Metrics()
+    metrics.branch(Branch("prod"))
+    found = {(s.name, *sorted(s.labels.items())): s.value for s in samples(metrics)}
+
+    def value(name: str, **labels: str) -> float:
+        return found[name, *sorted({"branch": "prod", **labels}.items())]
+
+    for status in STATUSES:
+        assert value("gateway_requests_total", status=status) == 0
+    for result in RELOADS:
+        assert value("gateway_reloads_total", result=result) == 0
+    for reason in WORKER_EXITS:
+        assert value("gateway_worker_exits_total", reason=reason) == 0
+    for result in PUSHES:
+        assert value("gateway_pushes_total", result=result) == 0
+    families = [f for f in metrics.registry.collect() if f.name != "gateway_branch_info"]
+    # But for the keepers, which `app` names, every family has its children.
+    assert [f.name for f in families if not f.samples] == ["gateway_keeper_restarts"]
+    assert {s.value for f in families for s in f.samples if not s.name.endswith("_created")} == {0}
+
+
+def test_every_name_begins_with_gateway_and_ends_with_its_unit() -> None:
+    for family in Metrics().registry.collect():
+        parts = family.name.split("_")
+        assert parts[0] == "gateway", family.name
+        assert re.fullmatch(r"[a-z_]+", family.name)
+        assert UNITS & set(parts[1:]), f"{family.name}: of what?"
+        assert family.documentation.endswith(".")
+        if "duration" in parts:
+            assert parts[-1] == "seconds"
+
+
+def test_only_the_info_metric_has_a_label_that_grows_with_commits() -> None:
+    metrics = Metrics()
+    metrics.branch(Branch("prod")).show_serving("a" * 40, "b" * 32)
+    metrics.keeper_restarts.labels("watcher")
+    names = {s.name for s in samples(metrics) if {"commit", "fingerprint"} & s.labels.keys()}
+    assert names == {"gateway_branch_info"}
+    bounded = {"branch", "status", "result", "reason", "keeper", "le", "commit", "fingerprint"}
+    assert {label for s in samples(metrics) for label in s.labels} <= bounded
+
+
+def test_the_info_metric_moves_and_leaves_nothing_behind() -> None:
+    metrics = Metrics()
+    prod, exp = metrics.branch(Branch("prod")), metrics.branch(Branch("exp"))
+    prod.show_serving("a" * 40, "1" * 32)
+    exp.show_serving("a" * 40, "1" * 32)
+    prod.show_serving("b" * 40, "1" * 32)
+    prod.show_serving("b" * 40, "1" * 32)
+    shown = {
+        (s.labels["branch"], s.labels["commit"][0], s.value)
+        for s in samples(metrics)
+        if s.name == "gateway_branch_info"
+    }
+    assert shown == {("prod", "b", 1.0), ("exp", "a", 1.0)}
+
+
+def test_a_branch_of_any_name_is_one_line_of_the_exposition() -> None:
+    metrics = Metrics()
+    metrics.branch(Branch('team/"é"')).requests["ok"].inc()
+    body, content_type = metrics.render()
+    assert b'gateway_requests_total{branch="team/\\"\xc3\xa9\\"",status="ok"} 1.0\n' in body
+    assert "text/plain" in content_type
+
+
+def test_two_fronts_in_one_process_do_not_share_a_series() -> None:
+    first, second = Metrics(), Metrics()
+    first.branch(Branch("prod")).rows.inc()
+    second.branch(Branch("prod"))
+    assert {s.value for s in samples(second) if s.name == "gateway_rows_total"} == {0}
