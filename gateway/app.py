@@ -28,7 +28,7 @@ from gateway.metrics import Metrics
 from gateway.monitoring.child import MonitorChild
 from gateway.monitoring.export import export
 from gateway.monitoring.layout import Kind
-from gateway.names import Branch, Commit
+from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.reload import Reload
 from gateway.repositories.arrivals import Arrivals, Bounds
@@ -77,6 +77,7 @@ class Front:
         self._pushes: dict[tuple[Branch, str], str] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._restoring: set[Branch] = set()
+        self._shown = set(config.branches)
         self.metrics = Metrics()
         self.served = ServedFile(state / "served.json")
         self.served.read()
@@ -96,17 +97,7 @@ class Front:
         )
         self.recorder = Recorder(self.journal, self.routing, self.metrics, self.monitor.look)
         self.snapshots = Snapshots(state / "snapshots")
-        self.fleet = Fleet(
-            branches=config.branches,
-            limits=config.limits,
-            redact=config.monitoring.redact,
-            metrics=self.metrics,
-            lease=self.snapshots.lease,
-            answered=self.recorder.answered,
-            decided=self._fleet_decided,
-            logged=self.recorder.logged,
-            known=fingerprints,
-        )
+        self.fleet = self._build_fleet(config, fingerprints)
         self.watcher = self._build_watcher(config)
         self.reload = Reload(
             file,
@@ -117,6 +108,24 @@ class Front:
             put_in_force=self._put_in_force,
             applied=self._applied,
             decided=self._config_decided,
+            trouble=self._repository_trouble,
+        )
+
+    def _repository_trouble(self, branch: Branch) -> str | None:
+        text: str | None = self.watcher.status()["branches"].get(branch, {}).get("text")
+        return text
+
+    def _build_fleet(self, config: Config, known: Mapping[Branch, Fingerprint]) -> Fleet:
+        return Fleet(
+            branches=config.branches,
+            limits=config.limits,
+            redact=config.monitoring.redact,
+            metrics=self.metrics,
+            lease=self.snapshots.lease,
+            answered=self.recorder.answered,
+            decided=self._fleet_decided,
+            logged=self.recorder.logged,
+            known=known,
         )
 
     def _build_watcher(self, config: Config) -> Watcher:
@@ -166,6 +175,7 @@ class Front:
             },
             lifespan=self._lifespan,
         )
+        starlette.router.redirect_slashes = False
         return predict.before(starlette)
 
     @contextlib.asynccontextmanager
@@ -178,7 +188,8 @@ class Front:
         await asyncio.to_thread(self.snapshots.open)
         self.monitor.remember()
         self._write_monitor_settings(config)
-        self._keep("monitor", self.monitor.run)
+        # Without it rows wait on disk; nobody's request fails for that.
+        self._keep("monitor", self.monitor.run, tries=None)
         self._keep("recorder", self.recorder.run)
         self._keep("fleet", self.fleet.run)
         self._offer_served(config)
@@ -194,11 +205,10 @@ class Front:
 
     # Keepers
 
-    def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    def _keep(self, name: str, run: Callable[[], Awaitable[None]], tries: int | None = 5) -> None:
         restarts = self.metrics.keeper_restarts.labels(name)
-        self._keepers[name] = asyncio.create_task(
-            keep(name, run, give_up=self._give_up, died=lambda _: restarts.inc()), name=name
-        )
+        body = keep(name, run, give_up=self._give_up, died=lambda _: restarts.inc(), tries=tries)
+        self._keepers[name] = asyncio.create_task(body, name=name)
 
     async def _end(self, name: str) -> None:
         task = self._keepers.pop(name)
@@ -244,6 +254,7 @@ class Front:
     def _fleet_decided(
         self, branch: Branch, commit: str, decision: str, reason: str, evidence: dict[str, Any]
     ) -> None:
+        log.info("%s: %s", decision, reason, extra={"branch": branch, "commit": commit})
         self.recorder.decided(branch, commit, decision, reason, evidence)
         self._remember_served(branch)
 
@@ -268,6 +279,7 @@ class Front:
     def _trouble(self, branch: Branch, tip: Commit | None, kind: str, text: str) -> None:
         if kind == "content" and tip is not None:
             # Where the person who pushed it will look.
+            self.metrics.branch(branch).quarantined.set(1)
             self.recorder.decided(branch, tip, "quarantined", text, {"tip": tip})
             self.recorder.logged(branch, tip, "error", "gateway", text)
         else:
@@ -289,6 +301,7 @@ class Front:
     async def _prepare(self, config: Config) -> None:
         """Want the branches of the old and the new configuration until the new one is in force."""
         branches = {**self.routing.config.branches, **config.branches}
+        self._shown |= branches.keys()
         await self.fleet.configure(branches, config.limits, config.monitoring.redact)
         self.watcher.configure({b: c.model for b, c in branches.items()}, config.poll)
 
@@ -302,6 +315,9 @@ class Front:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.redact)
         self.watcher.configure(_wanted(config), config.poll)
         self._write_monitor_settings(config)
+        for name in self._shown - config.branches.keys():
+            self.metrics.forget(name)
+        self._shown = set(config.branches)
 
     def _config_decided(self, decision: str, reason: str) -> None:
         serving = self.fleet.slot(self.routing.config.baseline).state["serving"]

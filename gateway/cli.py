@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import click
+import prometheus_client
 import uvicorn
 import uvloop
 
@@ -87,6 +88,8 @@ def serve(file: Path, log_format: str, log_level: str) -> None:
     could not be kept running, 2 it could not start.
     """
     configure(log_format, log_level)
+    # A second series for each one, of no use to anybody here.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     config = _load(file)
     state = StateDirectory(config.state_dir)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Journal:
         self._fd = -1
         self._path = self._mine
         self._dirty = False
+        self._closing = threading.Lock()
 
     def recover(self) -> int:
         """Seal what dead writers left open; how many chunks that were.
@@ -79,8 +81,9 @@ class Journal:
         """Close the open chunk and hand it over; False if there is none."""
         if self._fd < 0:
             return False
-        os.close(self._fd)
-        self._fd = -1
+        with self._closing:
+            os.close(self._fd)
+            self._fd = -1
         self._path.rename(self._path.with_suffix(".jsonl"))
         self.sealed_bytes += self.size
         self.rows = self.size = 0
@@ -89,14 +92,16 @@ class Journal:
 
     def sync(self) -> None:
         """Force what is written to the disk; may run in another thread than the rest."""
-        if self._dirty and self._fd >= 0:
+        with self._closing:
+            if not self._dirty or self._fd < 0:
+                return
             self._dirty = False
-            # A duplicate, so that sealing meanwhile closes another descriptor than ours.
+            # A duplicate, so that sealing does not wait for the disk.
             fd = os.dup(self._fd)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
 
     def measure(self) -> None:
         """Learn what the monitor has taken away since."""

@@ -6,6 +6,8 @@ present at 0 before anything happens and a rate over it is never missing.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -27,6 +29,7 @@ WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
 PUSHES = ("pushed", "failed")
 REFUSED_BODIES = ("too_large", "unreadable")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+Family = TypeVar("Family", Counter, Gauge, Histogram)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
 
@@ -67,18 +70,25 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._branches: dict[Branch, BranchMetrics] = {}
+        self._by_branch: list[Counter | Gauge | Histogram] = []
         self._describe_requests()
         self._describe_branches()
         self._describe_keepers()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+        return self._noted(Counter(name, text, labels, registry=self.registry), labels)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+        return self._noted(Gauge(name, text, labels, registry=self.registry), labels)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, text, ["branch"], buckets=buckets, registry=self.registry)
+        family = Histogram(name, text, ["branch"], buckets=buckets, registry=self.registry)
+        return self._noted(family, ("branch",))
+
+    def _noted(self, family: Family, labels: tuple[str, ...]) -> Family:
+        if "branch" in labels:
+            self._by_branch.append(family)
+        return family
 
     def _describe_requests(self) -> None:
         self.requests = self._counter(
@@ -169,6 +179,12 @@ class Metrics:
         if known is None:
             known = self._branches[name] = BranchMetrics(self, name)
         return known
+
+    def forget(self, name: Branch) -> None:
+        """Drop every series of a branch that is served no more."""
+        if self._branches.pop(name, None) is not None:
+            for family in self._by_branch:
+                family.remove_by_labels({"branch": name})
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

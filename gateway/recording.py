@@ -72,7 +72,7 @@ class Recorder:
         self._described: set[str] = set()
         self._stamps: dict[tuple[int, Branch, str, Epoch], tuple[Serving | None, bytes]] = {}
         self._log_lines: dict[Branch, tuple[int, int]] = {}
-        self._cut_at = 0.0
+        self._last_cut = 0.0
         self.full = False
 
     # What is recorded
@@ -164,11 +164,12 @@ class Recorder:
     async def run(self) -> None:
         """Sync each second; cut when the flush is due or the chunk is big enough."""
         loop = asyncio.get_running_loop()
-        self._cut_at = loop.time() + self._routing.config.monitoring.flush
+        self._last_cut = loop.time()
         while True:
             await asyncio.sleep(1.0)
             await asyncio.to_thread(self._journal.sync)
-            if loop.time() >= self._cut_at or self._is_big():
+            due = self._last_cut + self._routing.config.monitoring.flush
+            if loop.time() >= due or self._is_big():
                 await self.cut()
             if self.full or self._journal.sealed_bytes:
                 await asyncio.to_thread(self._journal.measure)
@@ -181,8 +182,7 @@ class Recorder:
 
     def seal(self) -> None:
         """`cut` without the sync: between one row and the next."""
-        loop = asyncio.get_running_loop()
-        self._cut_at = loop.time() + self._routing.config.monitoring.flush
+        self._last_cut = asyncio.get_running_loop().time()
         if self._journal.seal():
             self._described.clear()
             self._sealed()

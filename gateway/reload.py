@@ -16,6 +16,7 @@ from gateway.config import RESTART_ONLY, Config
 from gateway.config.document import load_config
 from gateway.errors import ConfigError
 from gateway.metrics import Metrics
+from gateway.names import Branch
 from gateway.routing import Routing
 from gateway.workers.fleet import Fleet
 
@@ -38,9 +39,11 @@ class Reload:
         put_in_force: Callable[[Config], None],
         applied: Callable[[Config], Awaitable[None]],
         decided: Callable[[str, str], None],
+        trouble: Callable[[Branch], str | None],
     ) -> None:
         """`prepare` makes the keepers want what both files name; `put_in_force` switches, at once;
-        `applied` leaves only what the new one names; `decided(decision, reason)` is recorded.
+        `applied` leaves only what the new one names; `decided(decision, reason)` is recorded;
+        `trouble` is what the repository says is wrong with a branch.
         """
         self._path = path
         self._routing = routing
@@ -50,6 +53,8 @@ class Reload:
         self._put_in_force = put_in_force
         self._applied = applied
         self._decided = decided
+        self._trouble = trouble
+        self._before = routing.config.weights
         self._seen: bytes | None = None
         self._pending: Config | None = None
         self._problem: str | None = None
@@ -64,7 +69,8 @@ class Reload:
         return {
             "file": str(self._path),
             "state": state,
-            "reason": self._problem or self._unready(self._pending),
+            "reason": self._problem,
+            "waiting_for": self._unready(self._pending) if self._pending is not None else {},
             "since": self._since,
         }
 
@@ -77,8 +83,11 @@ class Reload:
             elif content != self._seen:
                 self._seen = content
                 await self._changed()
-            if self._pending is not None and self._unready(self._pending) is None:
-                await self._apply(self._pending)
+            if self._pending is not None and not self._unready(self._pending):
+                try:
+                    await self._apply(self._pending)
+                except OSError as error:
+                    log.warning("%s is not wholly in force yet: %s", self._path.name, error)
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _changed(self) -> None:
@@ -89,11 +98,12 @@ class Reload:
             config = await asyncio.to_thread(load_config, path)
             _refuse_restart_only(in_force, config, path)
         except ConfigError as error:
-            self._problem = error.message
+            # The folder is the operator's business; the reason is also written into the branch.
+            self._problem = error.message.replace(str(path), path.name)
             await self._forget_pending()
             self._metrics.config_changes_by["refused"].inc()
-            log.error("the changed %s is refused, the old one stays in force:\n%s", path, error)
-            self._decided("config_refused", error.message)
+            log.error("refused, the old file stays in force:\n%s", self._problem)
+            self._decided("config_refused", self._problem)
             return
         self._problem = None
         if config == in_force:
@@ -101,9 +111,9 @@ class Reload:
             return
         self._pending = config
         await self._prepare(config)
-        if self._unready(config) is not None:
+        if unready := self._unready(config):
             self._metrics.config_changes_by["waiting"].inc()
-            log.info("the changed %s waits: %s", path, self._unready(config))
+            log.info("the changed %s waits for %s", path.name, _told(unready))
 
     async def _forget_pending(self) -> None:
         """Stop wanting what only the superseded file named."""
@@ -112,25 +122,28 @@ class Reload:
             await self._applied(self._routing.config)
 
     async def _apply(self, config: Config) -> None:
-        before = self._routing.config.weights
-        self._put_in_force(config)
+        """Put it in force; raises OSError, to be called again, while the disk refuses its part."""
+        if self._routing.config is not config:
+            self._before = self._routing.config.weights
+            self._put_in_force(config)
+        await self._applied(config)
         self._pending = None
         self._since = time.time()
-        await self._applied(config)
         self._metrics.config_changes_by["applied"].inc()
-        log.info("gateway.yaml is in force: weights %s", config.weights)
-        self._decided("config_applied", f"weights {_words(before)} became {_words(config.weights)}")
+        words = f"weights {_words(self._before)} became {_words(config.weights)}"
+        log.info("%s is in force: %s", self._path.name, words)
+        self._decided("config_applied", words)
 
-    def _unready(self, config: Config | None) -> str | None:
-        """Which branch of positive weight is not loaded, in words."""
-        if config is None:
-            return None
+    def _unready(self, config: Config) -> dict[str, str]:
+        """The branches of positive weight that are not loaded, each with the reason."""
+        unready: dict[str, str] = {}
         for name, branch in config.branches.items():
             state = self._fleet.slot(name).state
             needed = branch.weight > 0 or name == config.baseline
             if needed and state["serving"] is None:
-                return f"branch {name} is not ready: {state['reason'] or state['state']}"
-        return None
+                trouble = self._trouble(name)
+                unready[name] = state["reason"] or trouble or "not loaded yet"
+        return unready
 
 
 def _refuse_restart_only(old: Config, new: Config, path: Path) -> None:
@@ -147,6 +160,10 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         # Stands for the content: the change is seen, and load_config says what is wrong.
         return f"\x00{error.strerror}".encode()
+
+
+def _told(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def _words(weights: Any) -> str:

@@ -10,6 +10,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds a keeper must have run for its earlier deaths to be forgotten.
 FORGIVEN_AFTER = 60.0
+LONGEST_PAUSE = 30.0
 
 
 async def keep(
@@ -18,12 +19,13 @@ async def keep(
     *,
     give_up: Callable[[str], None],
     died: Callable[[str], None],
-    tries: int = 5,
+    tries: int | None = 5,
     first_pause: float = 0.2,
 ) -> None:
     """Run `run` for ever: restart it with backoff, and call `give_up(name)` after `tries` deaths.
 
-    A keeper that returns has died too: its work has no end. Cancelling ends it in order.
+    `tries` None never gives up: for what serving can do without. A keeper that returns has died
+    too: its work has no end. Cancelling ends it in order.
     """
     loop = asyncio.get_running_loop()
     deaths = 0
@@ -39,8 +41,8 @@ async def keep(
             log.error("keeper %s ended, which it never should", name)
         died(name)
         deaths = deaths + 1 if loop.time() - started < FORGIVEN_AFTER else 1
-        if deaths >= tries:
+        if tries is not None and deaths >= tries:
             log.critical("keeper %s could not be kept: shutting down", name)
             give_up(name)
             return
-        await asyncio.sleep(first_pause * 2 ** (deaths - 1))
+        await asyncio.sleep(min(first_pause * 2 ** (deaths - 1), LONGEST_PAUSE))

@@ -27,6 +27,7 @@ _TEST_SHARE, _SEED = 0.25, 2
 
 def build_repository(folder: Path) -> Path:
     """The bare repository `folder`/repository.git; made if it is not there, else left as it is."""
+    folder = folder.absolute()  # git runs in other folders than this process
     repository = folder / "repository.git"
     if repository.exists():
         return repository
@@ -61,6 +62,8 @@ def git(folder: Path, *arguments: str, day: int = 8) -> str:
     environment |= {f"GIT_AUTHOR_{key}": text for key, text in person.items()}
     environment |= {f"GIT_COMMITTER_{key}": text for key, text in person.items()}
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    # Where a repository is missing, git must not find one further up: it is the user's own.
+    environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
     return _run(["git", *arguments], folder, environment)
 
 
@@ -105,6 +108,6 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
+        said = (done.stderr + done.stdout).strip() or f"exit code {done.returncode}"
         raise GatewayError(said, where=" ".join(command[:2]))
     return done.stdout.strip()

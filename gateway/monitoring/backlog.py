@@ -114,7 +114,13 @@ class Backlog:
         except FileNotFoundError:
             return
         except ChunkError as error:
-            self._put_aside(file, error)
+            log.error("chunk put aside, unread: %s", error)
+            self._put_aside(file)
+            return
+        except Exception:
+            # A defect of ours met one chunk: it must not hold up, or bring down, all the others.
+            log.exception("chunk put aside, unread: %s", file.path)
+            self._put_aside(file)
             return
         counts: dict[Name, int] = {("rows", *name): n for name, n in contents.counts.items()}
         if self._store.add_counts(file.key, _COUNTED_PART, counts):
@@ -123,9 +129,8 @@ class Backlog:
         self._waiting[file.key] = Waiting(file, opened, unpublished, missing)
         self._hold(contents)
 
-    def _put_aside(self, file: ChunkFile, error: ChunkError) -> None:
+    def _put_aside(self, file: ChunkFile) -> None:
         """An unreadable chunk is nobody's to delete; under another name it stops no other."""
-        log.error("chunk put aside, unread: %s", error)
         file.path.rename(file.path.with_suffix(".unreadable"))
         self.unreadable += 1
 

@@ -128,10 +128,14 @@ class Arrivals:
         lease = self._snapshots.build(found, write)
         try:
             last = self._remembered.get(branch)
-            if last is not None and last.fingerprint == found and last.commit_known:
+            same = last is not None and last.fingerprint == found and last.commit_known
+            if last is not None and same and self._git.follows(tip, last.tip):
                 commit, known = last.commit, True
             else:
                 commit, known = self._search(tip, entries, self._bounds.provenance)
+                if last is not None and same and not known:
+                    # History is too long or away; what was found once is the better answer.
+                    commit, known = last.commit, True
             good = LastGood(tip, commit, known, found, model)
             self._remembered.put(branch, good)
         except BaseException:

@@ -66,7 +66,7 @@ class Followed:
         self.searches = 0
         self._lease: Lease | None = None
         self._failed_tip: Commit | None = None
-        self._reported: tuple[Commit | None, Kind] | None = None
+        self._reported: tuple[Kind, str] | None = None
 
     def needs(self, tip: Commit, now: float) -> bool:
         """Whether the tip is to be taken now: new, or its last failure is long enough ago."""
@@ -108,10 +108,15 @@ class Followed:
         return self.retry.next_delay()
 
     def in_trouble(self, tip: Commit | None, trouble: Trouble) -> bool:
-        """Note the trouble; whether it is news (another kind, or of another tip)."""
+        """Note the trouble; whether it is news.
+
+        The same fault of a newer tip is not: the gateway's own commits move the tip too, and
+        reporting is one of them.
+        """
         self.trouble = trouble
-        news = self._reported != (tip, trouble.kind)
-        self._reported = (tip, trouble.kind)
+        said = trouble.text.replace(tip, "") if tip else trouble.text
+        news = self._reported != (trouble.kind, said)
+        self._reported = (trouble.kind, said)
         return news
 
     def heal(self) -> None:

@@ -315,6 +315,16 @@ class Git:
         listed = self.run(["rev-list", "--first-parent", f"--max-count={limit}", commit, "--"])
         return [Commit(line) for line in listed.decode().split()]
 
+    def follows(self, commit: Commit, parent: Commit) -> bool:
+        """Whether it is that commit or its first-parent child (local, also where shallow)."""
+        if commit == parent:
+            return True
+        raw = self.run(["cat-file", "commit", commit]).decode(errors="replace")
+        parents = [
+            line[7:] for line in raw.split("\n\n", 1)[0].splitlines() if line[:7] == "parent "
+        ]
+        return parents[:1] == [parent]
+
     def shallow(self) -> frozenset[str]:
         """Commits whose parents were not fetched (local)."""
         file = self.cache / "shallow"

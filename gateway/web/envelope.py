@@ -11,7 +11,10 @@ from gateway.config import LimitsConfig, UnitSource
 from gateway.errors import BodyTooLarge, UnreadableBody
 
 #: What would be right, in every message about a body.
-SHAPE = 'send {"instances": [[…], …]} or {"instances": [{"column": value, …}, …]}'
+SHAPE = 'Send {"instances": [[…], …]} or {"instances": [{"column": value, …}, …]}'
+
+#: Levels of arrays and objects in a body: far below what any reader of the row could not follow.
+DEEPEST = 64
 
 
 class Envelope:
@@ -40,20 +43,15 @@ class Envelope:
 
         Raises UnreadableBody or BodyTooLarge.
         """
-        try:
-            str(body, "utf-8")
-            decoded = self._decode(body)
-        except UnicodeDecodeError as error:
-            raise UnreadableBody(f"the body is not UTF-8 at byte {error.start}; {SHAPE}") from None
-        except msgspec.ValidationError as error:
-            raise UnreadableBody(f"{error}; {SHAPE}", where="body") from None
-        except msgspec.DecodeError as error:
-            raise UnreadableBody(f"the body is not JSON: {error}; {SHAPE}", where="body") from None
-        except RecursionError:
-            raise UnreadableBody(f"the body is nested too deeply; {SHAPE}", where="body") from None
+        decoded = self._decoded(body)
         rows = len(decoded.instances)
+        # Every level is opened by a bracket, so a body of flat rows is judged by counting.
+        if body.count(b"[") + body.count(b"{") > rows + DEEPEST and _deeper(body, DEEPEST):
+            raise UnreadableBody(
+                f"nested more than {DEEPEST} levels deep. {SHAPE}", where="instances"
+            )
         if rows == 0:
-            raise UnreadableBody(f"instances is empty; {SHAPE}", where="instances")
+            raise UnreadableBody(f"instances is empty. {SHAPE}", where="instances")
         if rows > self._limits.rows:
             raise BodyTooLarge(
                 f"at most {self._limits.rows} instances in one request. Given: {rows}",
@@ -69,3 +67,34 @@ class Envelope:
             if value is not None and value != "":
                 units[key] = str(value)
         return payload, rows, units
+
+    def _decoded(self, body: bytes | bytearray) -> Any:
+        try:
+            str(body, "utf-8")
+            return self._decode(body)
+        except UnicodeDecodeError as error:
+            raise UnreadableBody(
+                f"the body is not UTF-8 at byte {error.start}; send it uncompressed. {SHAPE}",
+                where="body",
+            ) from None
+        except msgspec.ValidationError as error:
+            raise UnreadableBody(f"{error}. {SHAPE}", where="body") from None
+        except msgspec.DecodeError as error:
+            raise UnreadableBody(f"the body is not JSON: {error}. {SHAPE}", where="body") from None
+        except RecursionError:
+            raise UnreadableBody(f"the body is nested too deeply. {SHAPE}", where="body") from None
+
+
+def _deeper(body: bytes | bytearray, most: int) -> bool:
+    level: list[Any] = [msgspec.json.decode(body)]
+    for _ in range(most + 1):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        level = inner
+        if not level:
+            return False
+    return True

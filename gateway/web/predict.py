@@ -156,7 +156,6 @@ class Predict:
     async def _answer(self, exchange: Exchange) -> Answer:
         """The arm's answer, else the baseline's; a failure is recorded before it is raised."""
         arm = exchange.assignment.arm
-        config = self._routing.config
         try:
             return await self._ask(arm, exchange)
         except InvalidInstances as error:
@@ -164,33 +163,41 @@ class Predict:
             raise
         except GatewayError as error:
             self._log_failure(exchange, arm, error)
-            settings = config.branches.get(arm)
-            falls_back = arm != config.baseline and (settings is None or settings.fallback)
-            if not falls_back:
+            if not self._may_fall_back(arm):
                 self._failed(exchange, arm, error)
                 raise
             exchange.status = _status(error, _FALLBACKS)
+        # As it is now: the configuration may have changed while the arm was asked.
+        baseline = self._routing.config.baseline
         try:
-            return await self._ask(config.baseline, exchange)
+            return await self._ask(baseline, exchange)
         except GatewayError as error:
-            self._log_failure(exchange, config.baseline, error)
-            self._failed(exchange, config.baseline, error)
+            self._log_failure(exchange, baseline, error)
+            self._failed(exchange, baseline, error)
             raise
+
+    def _may_fall_back(self, branch: Branch) -> bool:
+        config = self._routing.config
+        settings = config.branches.get(branch)
+        return branch != config.baseline and (settings is None or settings.fallback)
 
     async def _ask(self, branch: Branch, exchange: Exchange) -> Answer:
         loop = asyncio.get_running_loop()
+        settings = self._routing.config.branches.get(branch)
         try:
             slot = self._fleet.slot(branch)
         except KeyError:
-            raise NotReady("no longer configured", where=branch) from None
+            slot = None
+        if slot is None or settings is None:
+            raise NotReady("no longer configured", where=branch)
         job = Job(
             exchange.payload,
             exchange.rows,
-            loop.time() + self._routing.config.branches[branch].timeout,
+            loop.time() + settings.timeout,
             exchange,
             loop.create_future(),
         )
-        slot.submit(job)
+        slot.submit(job, patient=not self._may_fall_back(branch))
         return await job.future
 
     def _failed(self, exchange: Exchange, branch: Branch, error: GatewayError) -> None:

@@ -23,8 +23,6 @@ from gateway.timestamps import rfc3339
 from gateway.web.errors import json_response
 from gateway.workers.fleet import Fleet
 
-_SETTLED = frozenset({"ready", "failed"})
-
 
 class Status:
     """Words and figures for people, as JSON."""
@@ -56,9 +54,9 @@ class Status:
         late = time.time() - self._started > config.ready_wait
         waiting: dict[str, str] = {}
         for name, branch in config.branches.items():
-            state = self._fleet.slot(name).state
+            state = self._slot(name)
             loaded = state["serving"] is not None
-            settled = loaded or state["state"] in _SETTLED or late or branch.weight == 0
+            settled = loaded or state["state"] == "failed" or late or branch.weight == 0
             if not (loaded if name == config.baseline else settled):
                 waiting[name] = state["reason"] or state["state"]
         return waiting
@@ -97,7 +95,7 @@ class Status:
     async def _branch(self, name: Branch, repository: dict[str, Any]) -> dict[str, Any]:
         config = self._routing.config
         monitor = self._monitor()
-        slot = self._fleet.slot(name).state
+        slot = self._slot(name)
         fingerprint = slot["serving"]["fingerprint"] if slot["serving"] else None
         return {
             "branch": name,
@@ -110,6 +108,16 @@ class Status:
             "recorded_rows": monitor.get("rows", {}).get(name, 0),
             "model": await self._model_card(fingerprint) if fingerprint else None,
         }
+
+    def _slot(self, name: Branch) -> dict[str, Any]:
+        """What the fleet says; where it was given nothing to load, what the repository says."""
+        state = self._fleet.slot(name).state
+        found = self._repository()["branches"].get(name) or {}
+        if found.get("trouble") in ("content", "missing"):
+            state["reason"] = state["reason"] or found["text"]
+            if state["serving"] is None and not state["loading"]:
+                state["state"] = "failed"
+        return state
 
     async def _model_card(self, fingerprint: str) -> Any:
         """The branch's own metrics/model.json, shown as it is."""

@@ -17,6 +17,7 @@ from gateway.errors import LoadError, ProbeError
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
+from gateway.timestamps import rfc3339
 from gateway.workers import probe
 from gateway.workers.crew import Crew, Lease, Order
 from gateway.workers.jobs import Answer, Job
@@ -131,6 +132,10 @@ class Keeper:
         order = self._order(move)
         if self._crew is not None and self._crew.order == order:
             self._give_up()
+            if self._refused is not None:
+                evidence = {"fingerprint": move.fingerprint, "tip": move.tip}
+                reason = "the branch is back at what serves"
+                self._around.decided(self.branch, move.commit, "quarantine_ended", reason, evidence)
             self._settle_on(self._crew, move)
         elif order == self._refused:
             self._give_up()
@@ -201,7 +206,7 @@ class Keeper:
         except BaseException:
             await crew.close()
             raise
-        crew.probed, crew.since = probed.by, around.now().isoformat(timespec="milliseconds")
+        crew.probed, crew.since = probed.by, rfc3339(around.now().timestamp())
         if probed.trouble is not None:
             self._log(move.commit, f"a recent request is not answered: {probed.trouble}")
         self._metrics.load_seconds.observe(loop.time() - begun)
@@ -271,12 +276,17 @@ class Keeper:
         tail = "" if crew.order.redact else "".join(f"\n{line}" for line in worker.tail)
         self._log(crew.move.commit, f"{worker.why}{slow}{tail}")
         if crew is self._crew and not self._closing:
+            if self._refused is None:
+                self._reason = f"{worker.why}{slow}"
             self._spawn(self._replace(crew))
 
     async def _replace(self, crew: Crew) -> None:
         """At once after the first death; ever slower while they die without an answer."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._around.patience.wait(crew.deaths))
+            wait = self._around.patience.wait(crew.deaths)
+            self.slot.expected = loop.time() + wait
+            await asyncio.sleep(wait)
             if crew is not self._crew or self._closing:
                 return
             try:

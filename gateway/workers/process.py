@@ -32,6 +32,7 @@ Answered = Callable[[list[RawAnswer]], None]
 class Worker(asyncio.Protocol):
     """Owns one child from start to burial. Knows nothing of branches, queues or deadlines.
 
+    `on_lost` is called when it can no longer be spoken to, and
     `on_end` is called once, when the process is gone and reaped, unless `stop` was asked for.
     """
 
@@ -43,6 +44,7 @@ class Worker(asyncio.Protocol):
         line: Callable[[str], None],
         dropped: Callable[[int], None],
     ) -> None:
+        self.on_lost: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
         self.why = ""
         self.too_slow = False
@@ -136,8 +138,7 @@ class Worker(asyncio.Protocol):
         """Send one frame; one at a time. `answered` gets as many answers, or `on_end` comes."""
         self._answered = answered
         self._expected = len(payloads)
-        if self._transport is not None:
-            self._transport.write(wire.predict_frame(payloads))
+        self._write(wire.predict_frame(payloads))
 
     async def ask(self, payload: bytes, deadline: float) -> RawAnswer:
         """One request outside any queue. ModelError if the worker ends or is late."""
@@ -262,6 +263,8 @@ class Worker(asyncio.Protocol):
         self._lost = True
         if not self._stopping:
             self.kill()  # it cannot be spoken to any more
+            if self.on_lost is not None:
+                self.on_lost()
         self._maybe_over()
 
     def _on_exit(self, code: int) -> None:
@@ -296,8 +299,13 @@ class Worker(asyncio.Protocol):
         return LoadError(f"{self.why} while loading")
 
     def _write(self, frame: bytes) -> None:
+        """To a child that is gone nothing is written: its end is told by `on_end`."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame)
+            try:
+                self._transport.write(frame)
+            except RuntimeError:
+                # uvloop, between the breaking of the connection and the telling of it.
+                self.kill()
 
 
 _KINDS: dict[bytes, type[msgspec.Struct]] = {

@@ -66,6 +66,8 @@ class Slot:
         self.branch = branch
         self.serving: Serving | None = None
         self.queue_rows = 0
+        #: When a replacement of dead workers is begun; the keeper tells.
+        self.expected = inf
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self._metrics = metrics
         self._answered = answered
@@ -115,10 +117,15 @@ class Slot:
             ],
         }
 
-    def submit(self, job: Job) -> None:
-        """Queue a job: NotReady or Overloaded at once, else its future settles by its deadline."""
-        if not self._seats or self._closed is not None:
-            raise NotReady(self._closed or "no worker is loaded", where=self.branch)
+    def submit(self, job: Job, *, patient: bool = False) -> None:
+        """Queue a job: NotReady or Overloaded at once, else its future settles by its deadline.
+
+        A `patient` one, which nobody else can answer, waits for a dead worker's replacement.
+        """
+        if self._closed is not None:
+            raise NotReady(self._closed, where=self.branch)
+        if not self._seats and not (patient and self.expected < job.deadline):
+            raise NotReady("no worker is loaded", where=self.branch)
         if self.queue_rows + job.rows > self._most_queued and self._queue:
             raise Overloaded(
                 f"{self.queue_rows} rows are waiting; the bound is {self._most_queued}",
@@ -263,6 +270,7 @@ class Slot:
             self._died(crew, worker)
             return
         seat = Seat(crew, worker, crew.serving, together=crew.ready.together)
+        worker.on_lost = partial(self._on_lost, seat)
         worker.on_end = partial(self._on_end, seat)
         self._seats.append(seat)
         self._idle.append(seat)
@@ -283,19 +291,26 @@ class Slot:
             self._released(seat.crew, seat.worker)
         self._show()
 
+    def _on_lost(self, seat: Seat) -> None:
+        """It cannot be spoken to; its end follows. Nothing more is given to it."""
+        if seat in self._idle:
+            self._idle.remove(seat)
+
     def _on_end(self, seat: Seat) -> None:
-        """A worker ended by itself: only a job that was alone with it can be to blame."""
+        """A worker ended by itself: only a job that it died on alone, and again, is to blame.
+
+        A death may come from outside, so also a job that happened to be alone is run once more.
+        """
         flight, seat.flight = seat.flight, []
         for seats in (self._seats, self._leaving, self._idle):
             if seat in seats:
                 seats.remove(seat)
         waiting = [job for job in flight if not job.future.done()]
-        if len(flight) == 1:
-            for job in waiting:
+        for job in reversed(waiting):
+            if job.alone:
                 message = f"the worker died while answering it: {seat.worker.why}"
                 job.future.set_exception(ModelError(message, where=self.branch))
-        else:
-            for job in reversed(waiting):
+            else:
                 job.alone = True
                 self._queue.appendleft(job)
                 self.queue_rows += job.rows

@@ -74,7 +74,7 @@ def test_a_weight_on_a_branch_that_is_not_there_yet_waits_for_it(
     gateway.start()
     gateway.write(branches={"prod": {"weight": 0}, "exp": {"weight": 1}})
     wait_until(lambda: state(gateway) == "waiting")
-    assert "exp" in gateway.get("/branches").json()["configuration"]["reason"]
+    assert "exp" in gateway.get("/branches").json()["configuration"]["waiting_for"]
     assert shares(gateway, 10) == {"prod": 10}
     remote.commit("exp", serve_py("new"), start="prod")
     wait_until(lambda: state(gateway) == "in_force", describe=gateway.words)

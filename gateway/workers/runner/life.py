@@ -54,7 +54,12 @@ def live(fd: int) -> None:
 
 
 def _say(channel: Channel, kind: bytes, content: dict[str, Any]) -> None:
-    channel.send((kind, texts.encode(content)))
+    # Branch code may raise or log any text, also one that has no UTF-8 form.
+    sendable = {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for key, value in content.items()
+    }
+    channel.send((kind, texts.encode(sendable)))
 
 
 def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
@@ -82,7 +87,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             {
                 "type": type(error).__name__,
                 "message": _reason(error),
-                "traceback": _branchs_own(error),
+                "traceback": "" if _is_plain(error) else _branchs_own(error),
             },
         )
         return None
@@ -120,6 +125,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"src/serve.py called sys.exit({error.code!r}) while it was loaded"
     return texts.described(error, withhold=False)
+
+
+def _is_plain(error: BaseException) -> bool:
+    """Our own verdict, with nothing of the branch's behind it: its message is all."""
+    return isinstance(error, source.NotLoadable) and error.__cause__ is None
 
 
 def _branchs_own(error: BaseException) -> str:
