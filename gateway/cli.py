@@ -136,7 +136,10 @@ async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.s
 @main.command()
 @_file
 def check(file: Path) -> None:
-    """Say every mistake in FILE (default: gateway.yaml); exit code 2 if there is one."""
+    """Say every mistake in FILE (default: gateway.yaml); exit code 2 if there is one.
+
+    It does not look into the repository: whether the branches exist shows in /branches.
+    """
     config = _load(file)
     total = sum(config.weights.values())
     click.echo(f"{file} is right: {config.repository}")
@@ -159,17 +162,32 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
 
 @main.command()
 @click.argument("branch")
-@click.option("--config", "file", type=click.Path(path_type=Path), default=Path("gateway.yaml"))
-@click.option("--kind", type=click.Choice(["predictions", "decisions"]), default="predictions")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("gateway.yaml"),
+    show_default=True,
+    help="The file that names the repository.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["predictions", "decisions"]),
+    default="predictions",
+    show_default=True,
+    help="Which segments.",
+)
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="A file; - is stdout.")
 def export(branch: str, file: Path, kind: Kind, output: BinaryIO) -> None:
     """Write one BRANCH's published rows as one CSV file, read from the repository."""
     config = _load(file)
     try:
         name = Branch(branch)
-        parts = read_segments(config.repository, name, kind, _environment(_FOR_GIT))
-        for part in parts:
+        for part in read_segments(config.repository, name, kind, _environment(_FOR_GIT)):
             output.write(part)
+    except BrokenPipeError:
+        # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InvalidName, GatewayError) as error:
         _fail(str(error))
 

@@ -24,7 +24,7 @@ NOT_OF_REQUESTS |= {"StateError"}
 def made(kind: type[GatewayError]) -> GatewayError:
     if kind is errors.ConfigError:
         return errors.ConfigError(["gateway.yaml:1:1: é"])
-    return kind("é \"quoted\"\n", where="body")
+    return kind('é "quoted"\n', where="body")
 
 
 @pytest.mark.parametrize("kind", FAMILIES, ids=lambda kind: kind.__name__)

@@ -82,7 +82,7 @@ def _unit_source(value: Any) -> UnitSource:
     kind, _, key = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in ("header", "body", "cookie") or not key:
         raise ValueError("must be header:NAME, body:FIELD or cookie:NAME")
-    if key == "instances" or not key.isprintable() or any(mark in key for mark in "\"\\"):
+    if key == "instances" or not key.isprintable() or any(mark in key for mark in '"\\'):
         raise ValueError("must name a field, without quotes or backslashes, besides instances")
     return UnitSource(value)
 

@@ -55,7 +55,7 @@ def _segments(git: Git, branch: Branch, kind: Kind) -> list[Entry]:
         folder = f"{kind_folder(kind)}/{branch.folder}"
         found |= {entry.path: entry for entry in git.ls_tree(tip, folder, recursive=True)}
     if missing == 2:
-        raise MissingRef(f"neither {branch} nor its side branch is on the remote")
+        raise MissingRef(f"the repository has neither {branch} nor {side_branch(branch)}")
     ours = [(parse_path(path), entry) for path, entry in found.items()]
     in_time = sorted((parsed.order, entry.path) for parsed, entry in ours if parsed)
     return [found[path] for _, path in in_time]

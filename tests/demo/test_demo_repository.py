@@ -184,3 +184,22 @@ def test_a_taken_port_is_named_with_the_way_out(tmp_path: Path) -> None:
         with pytest.raises(StateError, match=f"port {port} .* gateway demo --port"):
             run_demo(tmp_path, port)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repository_around_the_demonstration_is_never_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make demo` runs in a clone of the project, with a folder that is named relative to it."""
+    around = tmp_path / "clone"
+    around.mkdir()
+    git(around, "init", "--quiet", "--initial-branch=main")
+    (around / "kept.txt").write_text("committed")
+    git(around, "add", "--all")
+    git(around, "commit", "--quiet", "-m", "theirs")
+    before = git(around, "rev-parse", "HEAD")
+    (around / "kept.txt").write_text("changed, not committed")
+    monkeypatch.chdir(around)
+    build_repository(Path(".demo"))
+    assert git(around, "rev-parse", "HEAD") == before
+    assert git(around, "symbolic-ref", "--short", "HEAD") == "main"
+    assert (around / ".demo/repository.git").is_dir()

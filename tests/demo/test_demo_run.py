@@ -85,8 +85,9 @@ class Demo:
         return self.process.wait(60)
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        # Not killed: it ends the program that it started.
+        self.process.terminate()
+        self.process.wait(60)
         self._output.close()
 
 

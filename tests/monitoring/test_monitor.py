@@ -305,3 +305,15 @@ def test_without_its_settings_it_says_so_and_ends_with_an_error(
     assert process.process is not None
     assert process.process.wait(30) == 1
     assert "not the monitor's settings" in process.words()
+
+
+def test_a_record_that_no_reader_can_follow_stops_no_other(monitor: Start, remote: Remote) -> None:
+    """Nested this deep, JSON ends the recursion of whoever reads it."""
+    process = monitor("prod")
+    deep = "[" * 985 + "]" * 985
+    line = json.dumps(request(1, instances=["DEEP"])).replace('"DEEP"', '{"a":' + deep + "}")
+    write(process.journal, [header(1), line.encode() + b"\n"])
+    write(process.journal, [header(2), request(2)])
+    process.start()
+    wait_until(lambda: request_id(2) in ids(pushed_rows(remote)), describe=process.words)
+    assert process.finish() == 0

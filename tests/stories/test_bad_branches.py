@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from gitrepo import Remote
-from running import Gateway, serve_py
+from running import Gateway, recorded, serve_py
 from waiting import wait_until
 
 RAISES = "def predict(model, instances):\n    raise KeyError('no such feature')\n"
@@ -164,3 +164,41 @@ def test_what_a_model_raises_is_in_its_branchs_logs_with_the_request_id(
     assert "no such feature" in line["message"]
     said = [json.loads(line) for line in gateway.words().splitlines()]
     assert [one["branch"] for one in said if one.get("request_id") == asked] == ["exp"]
+
+
+def test_a_branch_with_nothing_to_serve_is_told_once_and_not_with_every_commit_of_ours(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("good"))
+    remote.commit("exp", {"src/serve.py": None, "notes.txt": "no model yet"}, start="prod")
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}, "exp": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    wait_until(lambda: decisions(remote, "exp"), 40.0, gateway.words)
+    status = gateway.branch("exp")
+    assert status["state"] == "failed"
+    assert "nothing to serve" in status["reason"]
+    assert gateway.metric('gateway_branch_quarantined{branch="exp"}') == 1
+    seen = remote.tip("exp")
+    wait_until(lambda: gateway.branch("exp")["repository"]["tip"] == seen)
+    for _ in range(2):
+        asked = gateway.predict().json()["request_id"]
+        wait_until(lambda asked=asked: asked in rows_of_prod(remote), 40.0)  # type: ignore[misc]
+    assert remote.tip("exp") == seen
+    assert len(decisions(remote, "exp")) == 1
+
+
+def rows_of_prod(remote: Remote) -> set[str]:
+    return {row["request_id"] for row in recorded(remote, "prod")}
+
+
+def test_an_error_that_has_no_utf_8_form_is_quarantined_like_any_other(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("good"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    remote.commit("prod", {"src/serve.py": "raise ValueError('\\udcff is half a character')\n"})
+    wait_until(lambda: gateway.metric('gateway_branch_quarantined{branch="prod"}') == 1)
+    assert "half a character" in gateway.branch("prod")["reason"]

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from gitrepo import Remote
-from running import Gateway, serve_py
+from running import Gateway, recorded, serve_py
 from traffic import Traffic
 from waiting import wait_until
 
@@ -143,3 +143,47 @@ def test_with_the_remote_down_at_start_the_last_good_model_serves(
     away.rename(remote.path)
     newer = remote.commit("prod", serve_py("newer"))
     wait_until(lambda: gateway.serving("prod") == newer, 60.0, gateway.words)
+
+
+def test_another_baseline_fails_no_request(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    for name in ("one", "two"):
+        remote.commit(name, serve_py(name))
+    gateway = Gateway(
+        tmp_path / "g", remote, {"one": {"weight": 1}, "two": {"weight": 1}}, baseline="one"
+    )
+    gateways.append(gateway)
+    gateway.start()
+    with Traffic(gateway, threads=6) as traffic:
+        for name in ("two", "one", "two", "one"):
+            gateway.write(baseline=name, branches={name: {"weight": 1}})
+            wait_until(lambda name=name: gateway.get("/branches").json()["baseline"] == name)  # type: ignore[misc]
+            traffic.more(20)
+    assert traffic.failures == []
+
+
+def test_a_shorter_flush_is_in_force_at_once(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}}, monitoring={"flush": "1h"})
+    gateways.append(gateway)
+    gateway.start()
+    gateway.write(monitoring={"flush": "1s", "sample_rows": "all"})
+    wait_until(lambda: "is in force" in gateway.words(), describe=gateway.words)
+    asked = gateway.predict().json()["request_id"]
+    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+
+
+def test_the_series_of_a_branch_that_left_leave_with_it(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    remote.commit("exp", serve_py("new"), start="prod")
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}, "exp": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    assert 'branch="exp"' in gateway.get("/metrics").text
+    gateway.write(branches={"prod": {"weight": 1}})
+    wait_until(lambda: 'branch="exp"' not in gateway.get("/metrics").text)

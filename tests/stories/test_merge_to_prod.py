@@ -109,3 +109,19 @@ def test_a_fresh_state_directory_finds_the_same_commit_again(
     gateway.start()
     assert gateway.predict().json()["commit"] == introduced
     assert gateway.branch("prod")["repository"]["tip"] == remote.tip("prod")
+
+
+def test_a_commit_that_was_rewritten_is_named_by_its_new_id(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("only"), "a message with a tpyo")
+    gateway = Gateway(
+        tmp_path / "g", remote, {"prod": {"weight": 1}}, monitoring={"target": "none"}
+    )
+    gateways.append(gateway)
+    gateway.start()
+    git(remote.person, "commit", "--quiet", "--amend", "-m", "a message without")
+    git(remote.person, "push", "--quiet", "--force", "origin", "HEAD:refs/heads/prod")
+    wait_until(lambda: gateway.serving("prod") == remote.tip("prod"), describe=gateway.words)
+    assert gateway.predict().json()["commit"] == remote.tip("prod")
+    assert gateway.metric('gateway_reloads_total{branch="prod",result="swapped"}') == 1

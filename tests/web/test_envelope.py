@@ -57,6 +57,10 @@ def holds(body: bytes) -> None:
 @example(b'{"instances":[01]}')
 @example(b'{"instances":[1e400]}')
 @example(b'{"instances":[' + b"[" * 5000 + b"]" * 5000 + b"]}")
+@example(b'{"instances":[' + b"[]," * 200 + b"[[1e400]]]}")
+@example(b'{"instances":[[' + b"[]," * 200 + b"[1e400]]]}")
+@example(b'{"instances":[[' + b"[]," * 200 + b"1" * 50 + b"]]}")
+@example(b'{"instances":[[' + b"[]," * 200 + b"1" * 5000 + b"]]}")
 def test_any_bytes_are_rows_or_a_refusal(body: bytes) -> None:
     holds(body)
 

@@ -76,7 +76,9 @@ def post(gateway: Gateway, body: bytes, **headers: str) -> httpx.Response:
         (b'{"instances": [[1]], "unit": [1]}', 400, "unit"),
         (b'{"instances": [' + b"[1]," * 8 + b"[1]]}", 413, "at most 8 instances"),
         (b'{"instances": [["' + b"x" * 70000 + b'"]]}', 413, "at most 65536 bytes"),
-        (b'{"instances": ' + b"[" * 30000 + b"]" * 30000 + b"}", 400, ""),
+        (b'{"instances": ' + b"[" * 30000 + b"]" * 30000 + b"}", 400, "nested"),
+        (b'{"instances": ' + b"[" * 90 + b"]" * 90 + b"}", 400, "more than 64 levels"),
+        (b'{"instances": [' + b'{"a":' * 70 + b"1" + b"}" * 70 + b"]}", 400, "64 levels"),
     ],
 )
 def test_a_body_that_is_no_request_is_refused_with_what_would_be_right(
