@@ -12,6 +12,7 @@ import json
 import logging
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ class Front:
         """The state directory is locked by the caller."""
         state = config.state_dir
         self.gave_up = False
+        #: Set when the end is near: answers say that their connection closes.
+        self.closing = threading.Event()
         #: Called when a keeper could not be kept: ends the server.
         self.on_give_up: Callable[[], None] = lambda: None
         self._git_environment = git_environment
@@ -155,9 +158,11 @@ class Front:
             configuration=self.reload.status,
             snapshots=self.routing.config.state_dir / "snapshots",
         )
-        health = Health(status, self.metrics)
+        health = Health(status, self.metrics, self.closing.is_set)
         views = Views(status, self._export)
-        predict = Predict(self.routing, self.fleet, self.recorder, self.metrics)
+        predict = Predict(
+            self.routing, self.fleet, self.recorder, self.metrics, self.closing.is_set
+        )
         starlette = Starlette(
             routes=[
                 Route(PATH, predict, methods=["POST"]),

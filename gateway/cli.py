@@ -8,7 +8,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO, NoReturn
 
 import click
@@ -36,6 +39,9 @@ _FOR_GIT = (
     *("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
 )
+
+#: Seconds between saying that connections end and ending them.
+_FAREWELL = 1.0
 
 _file = click.argument(
     "file", type=click.Path(path_type=Path), default=Path("gateway.yaml"), required=False
@@ -108,10 +114,31 @@ def serve(file: Path, log_format: str, log_level: str) -> None:
         state.close()
 
 
+class _Server(uvicorn.Server):
+    """Tells every caller that the connection ends before it closes one.
+
+    Else a caller that has just been answered may send its next request into a closing connection.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce: Callable[[], None] | None = announce
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        announce, self._announce = self._announce, None
+        if announce is None:  # the second signal does not wait
+            super().handle_exit(sig, frame)
+            return
+        announce()
+        end = partial(super().handle_exit, sig, frame)
+        self._loop.call_soon_threadsafe(self._loop.call_later, _FAREWELL, end)
+
+
 async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.socket) -> int:
     """Run the front until it is told to stop; the process' exit code."""
     front = Front(config, file, unit_key, git_environment=_environment(_FOR_GIT))
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             front.app(),
             http="httptools",
@@ -123,7 +150,8 @@ async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.s
             proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=30,
-        )
+        ),
+        front.closing.set,
     )
     front.on_give_up = lambda: setattr(server, "should_exit", True)
     host, port = listener.getsockname()[:2]

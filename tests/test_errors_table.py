@@ -56,6 +56,24 @@ def test_what_the_caller_can_mend_is_a_4xx_and_nothing_else_is() -> None:
         assert (status < 500) == issubclass(family, errors.RequestError)
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.UnreadableBody, 400),
+        (errors.NotFound, 404),
+        (errors.BodyTooLarge, 413),
+        (errors.InvalidInstances, 422),
+        (errors.ModelError, 500),
+        (errors.RemoteUnavailable, 502),
+        (errors.NotReady, 503),
+        (errors.Overloaded, 503),
+        (errors.DeadlineExceeded, 504),
+    ],
+)
+def test_the_status_says_what_the_caller_can_do(kind: type[GatewayError], status: int) -> None:
+    assert describe(made(kind))[0] == status
+
+
 def test_no_two_rows_of_one_status_share_a_type() -> None:
     assert len({(status, word) for _, status, word in TABLE}) == len(TABLE)
     assert len({word for _, _, word in TABLE}) == len(TABLE)

@@ -71,6 +71,9 @@ def test_an_epoch_changes_with_salt_weights_and_content_of_an_arm_only() -> None
     routing.apply(config())
     assert routing.epoch == epochs[1]  # the same split of the same content is the same epoch
 
+    routing.arm_serves(EXP, OLD)
+    assert routing.epoch not in epochs
+
     alone = Routing(config(100, 0), KEY, {PROD: OLD})
     before = alone.epoch
     alone.arm_serves(EXP, NEW)  # a branch without weight is no arm

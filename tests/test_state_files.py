@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -86,10 +87,8 @@ def test_what_could_not_be_remembered_is_tried_again(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    try:
+    with contextlib.suppress(OSError):
         file.put(Branch("prod"), served)
-    except OSError:
-        pass
     monkeypatch.undo()
     file.put(Branch("prod"), served)
     again = ServedFile(tmp_path / "served.json")

@@ -43,12 +43,14 @@ def test_deaths_long_apart_are_forgiven() -> None:
         loop = asyncio.get_running_loop()
         runs = 0
         told: list[str] = []
+        lives = asyncio.Event()
         real, ahead = loop.time, 0.0
 
         async def run() -> None:
             nonlocal runs, ahead
             runs += 1
             if runs == 8:
+                lives.set()
                 await asyncio.Event().wait()
             ahead += 61.0
             raise RuntimeError("now and then")
@@ -57,8 +59,9 @@ def test_deaths_long_apart_are_forgiven() -> None:
         task = asyncio.create_task(
             keep("x", run, give_up=told.append, died=lambda _: None, tries=3, first_pause=0.0)
         )
-        while runs < 8 and not task.done():
-            await asyncio.sleep(0)
+        living = asyncio.create_task(lives.wait())
+        await asyncio.wait([task, living], return_when="FIRST_COMPLETED")
+        living.cancel()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,19 +16,19 @@ from gateway.web.status import Status
 class Health:
     """Liveness is answering at all; readiness is a loaded baseline and settled candidates."""
 
-    def __init__(self, status: Status, metrics: Metrics) -> None:
+    def __init__(self, status: Status, metrics: Metrics, closing: Callable[[], bool]) -> None:
         self._status = status
         self._metrics = metrics
+        self._closing = closing
 
     async def healthz(self, request: Request) -> Response:
         return json_response(b'{"status":"ok"}')
 
     async def readyz(self, request: Request) -> Response:
         waiting = self._status.waiting_for()
-        body = json.dumps(
-            {"status": "waiting" if waiting else "ready", "waiting_for": waiting}
-        ).encode()
-        return json_response(body, 503 if waiting else 200)
+        word = "closing" if self._closing() else "waiting" if waiting else "ready"
+        body = json.dumps({"status": word, "waiting_for": waiting}).encode()
+        return json_response(body, 200 if word == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
         body, content_type = self._metrics.render()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -65,12 +66,18 @@ class Predict:
     """The endpoint; also counts its requests."""
 
     def __init__(
-        self, routing: Routing, fleet: Fleet, recorder: Recorder, metrics: Metrics
+        self,
+        routing: Routing,
+        fleet: Fleet,
+        recorder: Recorder,
+        metrics: Metrics,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
         self._metrics = metrics
+        self._closing = closing
         self._of: Config | None = None
         self._envelope: Envelope
 
@@ -83,7 +90,7 @@ class Predict:
             await self._handle(scope, receive, send, request_id, arrived)
         except Exception:
             log.exception("unexpected error in %s", PATH, extra={"request_id": request_id})
-            await _send_error(send, GatewayError(DEFECT), request_id, None)
+            await _send_error(send, GatewayError(DEFECT), request_id, None, last=True)
 
     async def _handle(
         self,
@@ -100,16 +107,17 @@ class Predict:
         except RequestError as error:
             reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
             self._metrics.refused_by[reason].inc()
-            await _send_error(send, error, request_id, None)
+            await _send_error(send, error, request_id, None, last=self._closing())
             return
         try:
             answer = await self._answer(exchange)
         except GatewayError as error:
             self._count(exchange, exchange.assignment.arm)
-            await _send_error(send, error, request_id, self._should_have(exchange))
+            serving = self._should_have(exchange)
+            await _send_error(send, error, request_id, serving, last=self._closing())
             return
         self._count(exchange, answer.serving.branch, answer)
-        await _send_answer(send, answer, request_id)
+        await _send_answer(send, answer, request_id, last=self._closing())
 
     def before(self, app: ASGIApp) -> ASGIApp:
         """`app` with this endpoint in front of it.
@@ -279,7 +287,7 @@ def _cookie(scope: Scope, name: str) -> str | None:
     return morsel.value if morsel is not None else None
 
 
-async def _send_answer(send: Send, answer: Answer, request_id: RequestId) -> None:
+async def _send_answer(send: Send, answer: Answer, request_id: RequestId, *, last: bool) -> None:
     serving = answer.serving
     identity = request_id.encode()
     probabilities = b',"probabilities":' + answer.probabilities if answer.probabilities else b""
@@ -291,15 +299,21 @@ async def _send_answer(send: Send, answer: Answer, request_id: RequestId) -> Non
         _quoted(serving.branch),
         serving.commit.encode(),
     )
-    await _send(send, 200, body, _provenance(serving, identity))
+    await _send(send, 200, body, _provenance(serving, identity), last=last)
 
 
 async def _send_error(
-    send: Send, error: GatewayError, request_id: RequestId, serving: Serving | None
+    send: Send,
+    error: GatewayError,
+    request_id: RequestId,
+    serving: Serving | None,
+    *,
+    last: bool,
 ) -> None:
-    status, body, headers = describe(error)
-    extra = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await _send(send, status, body, extra + _provenance(serving, request_id.encode()))
+    status, body, fields = describe(error)
+    extra = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    headers = extra + _provenance(serving, request_id.encode())
+    await _send(send, status, body, headers, last=last)
 
 
 def _provenance(serving: Serving | None, request_id: bytes) -> list[tuple[bytes, bytes]]:
@@ -315,7 +329,10 @@ def _quoted(branch: Branch) -> bytes:
     return b'"%s"' % text.encode()
 
 
-async def _send(send: Send, status: int, body: bytes, headers: list[Any]) -> None:
+async def _send(send: Send, status: int, body: bytes, headers: list[Any], *, last: bool) -> None:
+    """`last` tells the caller that this connection takes no further request."""
+    if last:
+        headers.append((b"connection", b"close"))
     await send(
         {
             "type": "http.response.start",

@@ -57,7 +57,7 @@ def status(routing: Routing, fleet: Slots, snapshots: Path) -> Status:
         fleet=cast(Fleet, fleet),
         recorder=cast(Recorder, SimpleNamespace(full=False)),
         repository=lambda: {"branches": {}},
-        monitor=lambda: {},
+        monitor=dict,
         configuration=lambda: {"state": "in_force"},
         snapshots=snapshots,
     )
