@@ -80,6 +80,8 @@ class Front:
         self._pushes: dict[tuple[Branch, str], str] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._restoring: set[Branch] = set()
+        self._to_remember: dict[Branch, Served] = {}
+        self._remembering = asyncio.Event()
         self._shown = set(config.branches)
         self.metrics = Metrics()
         self.served = ServedFile(state / "served.json")
@@ -93,7 +95,7 @@ class Front:
             header=self._chunk_header,
         )
         self.monitor = MonitorChild(
-            [sys.executable, "-m", "gateway", "monitor", "--settings", str(self._settings_file)],
+            self._monitor_command(),
             git_environment,
             state / "monitor.json",
             self._monitor_said,
@@ -117,6 +119,11 @@ class Front:
     def _repository_trouble(self, branch: Branch) -> str | None:
         text: str | None = self.watcher.status()["branches"].get(branch, {}).get("text")
         return text
+
+    def _monitor_command(self) -> list[str]:
+        # -P: what lies beside gateway.yaml must not stand in for modules.
+        command = [sys.executable, "-P", "-m", "gateway", "monitor"]
+        return [*command, "--settings", str(self._settings_file)]
 
     def _build_fleet(self, config: Config, known: Mapping[Branch, Fingerprint]) -> Fleet:
         return Fleet(
@@ -192,10 +199,12 @@ class Front:
             log.info("%d chunks of an earlier run are handed over", recovered)
         await asyncio.to_thread(self.snapshots.open)
         self.monitor.remember()
+        self._pushes_of(self.monitor.status)
         self._write_monitor_settings(config)
         # Without it rows wait on disk; nobody's request fails for that.
         self._keep("monitor", self.monitor.run, tries=None)
         self._keep("recorder", self.recorder.run)
+        self._keep("served", self._remember)
         self._keep("fleet", self.fleet.run)
         self._offer_served(config)
         self._keep("watcher", self._watch)
@@ -203,10 +212,11 @@ class Front:
         try:
             yield
         finally:
-            for name in ("reload", "watcher", "fleet", "recorder", "monitor"):
+            for name in ("reload", "watcher", "fleet", "served", "recorder", "monitor"):
                 await self._end(name)
             await self.recorder.cut()
             await self.monitor.stop(LAST_PUSH)
+            await asyncio.to_thread(self._write_served)
 
     # Keepers
 
@@ -269,17 +279,31 @@ class Front:
         serving = state["serving"]
         if serving is None:
             return
-        fingerprint = serving["fingerprint"]
-        self.routing.arm_serves(branch, fingerprint)
-        self.served.put(
-            branch,
-            Served(
+        self.routing.arm_serves(branch, serving["fingerprint"])
+        if state["quarantined"] is None:  # else tip and certainty are those of another content
+            self._to_remember[branch] = Served(
                 Commit(state["tip"]),
                 Commit(serving["commit"]),
                 bool(state["commit_known"]),
-                fingerprint,
-            ),
-        )
+                serving["fingerprint"],
+            )
+            self._remembering.set()
+
+    async def _remember(self) -> None:
+        """The keeper that writes it down, beside the loop and again while the disk refuses."""
+        while True:
+            await self._remembering.wait()
+            self._remembering.clear()
+            try:
+                await asyncio.to_thread(self._write_served)
+            except OSError as error:
+                log.warning("what serves could not be written down: %s", error)
+                await asyncio.sleep(5.0)
+                self._remembering.set()
+
+    def _write_served(self) -> None:
+        for branch, served in list(self._to_remember.items()):
+            self.served.put(branch, served)
 
     def _trouble(self, branch: Branch, tip: Commit | None, kind: str, text: str) -> None:
         if kind == "content" and tip is not None:
@@ -291,24 +315,30 @@ class Front:
             log.warning("%s", text, extra={"branch": branch})
 
     def _monitor_said(self, status: dict[str, Any]) -> None:
-        waiting = status.get("waiting", {})
-        self.metrics.chunks_waiting.set(waiting.get("chunks", 0))
+        self.metrics.chunks_waiting.set(status["waiting"]["chunks"])
+        for name, result in self._pushes_of(status):
+            self.metrics.branch(name).pushes[result].inc()
+
+    def _pushes_of(self, status: dict[str, Any]) -> list[tuple[Branch, str]]:
+        """The pushes and failures in it that were not seen before."""
+        news = []
         for name, branch in status.get("branches", {}).items():
             for key, result in (("last_push", "pushed"), ("last_failure", "failed")):
                 event = branch[key]
-                if event is None or self._pushes.get((name, key)) == event["ts"]:
-                    continue
-                self._pushes[name, key] = event["ts"]
-                self.metrics.branch(name).pushes[result].inc()
+                if event is not None and self._pushes.get((name, key)) != event["ts"]:
+                    self._pushes[name, key] = event["ts"]
+                    news.append((Branch(name), result))
+        return news
 
     # Configuration
 
     async def _prepare(self, config: Config) -> None:
-        """Want the branches of the old and the new configuration until the new one is in force."""
-        branches = {**self.routing.config.branches, **config.branches}
+        """Want also the branches that only the new file names; the others stay as they are."""
+        now = self.routing.config
+        branches = {**config.branches, **now.branches}
         self._shown |= branches.keys()
-        await self.fleet.configure(branches, config.limits, config.monitoring.redact)
-        self.watcher.configure({b: c.model for b, c in branches.items()}, config.poll)
+        await self.fleet.configure(branches, now.limits, now.monitoring.redact)
+        self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll)
 
     def _put_in_force(self, config: Config) -> None:
         # The open chunk's header names the old monitoring settings: it ends with them.
@@ -319,7 +349,7 @@ class Front:
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.redact)
         self.watcher.configure(_wanted(config), config.poll)
-        self._write_monitor_settings(config)
+        await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():
             self.metrics.forget(name)
         self._shown = set(config.branches)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,12 +105,13 @@ def serve(file: Path, log_format: str, log_level: str) -> None:
         listener = _bind(config)
     except GatewayError as error:
         _fail(str(error))
+    # Until the server listens to signals itself, and again after it has raised them once more.
+    asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn stops in order and then raises the signal again for whoever was there before it.
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: asked.set())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            sys.exit(runner.run(_serve(config, file, unit_key, listener)))
+            sys.exit(runner.run(_serve(config, file, unit_key, listener, asked)))
     finally:
         state.close()
 
@@ -135,7 +137,9 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._loop.call_later, _FAREWELL, end)
 
 
-async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.socket) -> int:
+async def _serve(
+    config: Config, file: Path, unit_key: bytes, listener: socket.socket, asked: threading.Event
+) -> int:
     """Run the front until it is told to stop; the process' exit code."""
     front = Front(config, file, unit_key, git_environment=_environment(_FOR_GIT))
     server = _Server(
@@ -157,6 +161,7 @@ async def _serve(config: Config, file: Path, unit_key: bytes, listener: socket.s
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%d", shown, port)
+    server.should_exit = asked.is_set()
     await server.serve(sockets=[listener])
     return 1 if front.gave_up or not server.started else 0
 

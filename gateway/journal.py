@@ -77,6 +77,11 @@ class Journal:
         self._write(data)
         self.rows += rows
 
+    @property
+    def open_chunk(self) -> int:
+        """The number of the chunk that is being written, or 0."""
+        return self.chunk if self._fd >= 0 else 0
+
     def seal(self) -> bool:
         """Close the open chunk and hand it over; False if there is none."""
         if self._fd < 0:
@@ -100,6 +105,9 @@ class Journal:
             fd = os.dup(self._fd)
         try:
             os.fdatasync(fd)
+        except OSError:
+            self._dirty = True
+            raise
         finally:
             os.close(fd)
 
@@ -141,7 +149,12 @@ class Journal:
             raise JournalFull(f"not written: {error.strerror}") from error
         if written != len(data):
             # The disk took a part: half a line must not stay in front of the next one.
-            os.ftruncate(self._fd, self.size)
+            try:
+                os.ftruncate(self._fd, self.size)
+            except OSError as error:
+                # What cannot be mended takes no more lines; its reader tells a torn one.
+                self.seal()
+                raise JournalFull(f"half written, and not mended: {error.strerror}") from error
             raise JournalFull("the disk took only a part of the record")
         self.size += written
         self._dirty = True

@@ -142,7 +142,7 @@ class Metrics:
             "gateway_load_duration_seconds", "Time from a snapshot to a probed worker.", SECONDS
         )
         self.output_dropped = self._counter(
-            "gateway_branch_output_dropped_total",
+            "gateway_branch_output_dropped_lines_total",
             "Lines of branch code beyond the rate that is kept.",
             "branch",
         )

@@ -34,7 +34,7 @@ class Branch(str):
         parts = text.split("/")
         if (
             not text
-            or len(text) > 200
+            or len(text.encode(errors="surrogatepass")) > 200
             or text in ("@", "HEAD")
             or text.startswith("-")
             or text.endswith(".")

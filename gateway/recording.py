@@ -32,11 +32,13 @@ _LINE = (
     b'"unit":%s,%s%s}\n'
 )
 
+_StampKey = tuple[int, Branch, Branch, str, Epoch]
+
 
 class Exchange:
     """One request from its arrival to its answer."""
 
-    __slots__ = ("arrived", "assignment", "payload", "request_id", "rows", "status")
+    __slots__ = ("arrived", "assignment", "branch", "payload", "request_id", "rows", "status")
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Exchange:
     ) -> None:
         self.request_id = request_id
         self.assignment = assignment
+        #: Which is being asked, and should answer.
+        self.branch = assignment.arm
         self.payload = payload
         self.rows = rows
         self.arrived = arrived  # time.perf_counter()
@@ -69,10 +73,12 @@ class Recorder:
         self._routing = routing
         self._metrics = metrics
         self._sealed = sealed
-        self._described: set[str] = set()
-        self._stamps: dict[tuple[int, Branch, str, Epoch], tuple[Serving | None, bytes]] = {}
+        #: Schemas and epochs, and the chunk that each was last described in.
+        self._described: dict[str, int] = {}
+        self._stamps: dict[_StampKey, tuple[Serving | None, bytes]] = {}
         self._log_lines: dict[Branch, tuple[int, int]] = {}
         self._last_cut = 0.0
+        self._unsynced = False
         self.full = False
 
     # What is recorded
@@ -167,7 +173,7 @@ class Recorder:
         self._last_cut = loop.time()
         while True:
             await asyncio.sleep(1.0)
-            await asyncio.to_thread(self._journal.sync)
+            await self._sync()
             due = self._last_cut + self._routing.config.monitoring.flush
             if loop.time() >= due or self._is_big():
                 await self.cut()
@@ -177,14 +183,25 @@ class Recorder:
 
     async def cut(self) -> None:
         """Hand the open chunk over to the monitor."""
-        await asyncio.to_thread(self._journal.sync)
+        await self._sync()
         self.seal()
+
+    async def _sync(self) -> None:
+        try:
+            await asyncio.to_thread(self._journal.sync)
+        except OSError as error:
+            if not self._unsynced:
+                log.error("the journal is not synced to the disk: %s", error)
+            self._unsynced = True
+        else:
+            self._unsynced = False
 
     def seal(self) -> None:
         """`cut` without the sync: between one row and the next."""
         self._last_cut = asyncio.get_running_loop().time()
         if self._journal.seal():
-            self._described.clear()
+            if len(self._described) > 1000:
+                self._described.clear()
             self._sealed()
 
     def _is_big(self) -> bool:
@@ -209,20 +226,21 @@ class Recorder:
             (time.perf_counter() - exchange.arrived) * 1000,
             exchange.rows,
             b'"%s"' % unit.encode() if unit else b"null",
-            self._stamp(serving, exchange.assignment),
+            self._stamp(exchange, serving),
             body,
         )
 
-    def _stamp(self, serving: Serving | None, assignment: Assignment) -> bytes:
+    def _stamp(self, exchange: Exchange, serving: Serving | None) -> bytes:
         """The part of a line that is the same for all requests of an arm answered by one worker."""
-        key = (id(serving), assignment.arm, assignment.reason, assignment.epoch)
+        assignment, branch = exchange.assignment, exchange.branch
+        key = (id(serving), branch, assignment.arm, assignment.reason, assignment.epoch)
         known = self._stamps.get(key)
         if known is None:
             if len(self._stamps) > 1000:
                 self._stamps.clear()
             text = json.dumps(
                 {
-                    "branch": serving.branch if serving else assignment.arm,
+                    "branch": branch,
                     "commit": serving.commit if serving else "",
                     "fingerprint": serving.fingerprint if serving else "",
                     "assigned": assignment.arm,
@@ -234,7 +252,7 @@ class Recorder:
             )
             # Keeping `serving` keeps its id from being given to another object.
             known = self._stamps[key] = (serving, text[1:-1].encode() + b",")
-        if serving is not None and serving.fingerprint not in self._described:
+        if serving is not None and not self._is_described(serving.fingerprint):
             self._describe(
                 serving.fingerprint,
                 {
@@ -244,7 +262,7 @@ class Recorder:
                     "classes": serving.classes,
                 },
             )
-        if assignment.epoch not in self._described:
+        if not self._is_described(assignment.epoch):
             description = self._routing.describe_epoch(assignment.epoch)
             self._describe(assignment.epoch, {"t": "epoch", **description})
         return known[1]
@@ -252,7 +270,11 @@ class Recorder:
     def _describe(self, key: str, description: dict[str, Any]) -> None:
         """Write what a row refers to, once in each chunk and before the row."""
         if self._append_object(description, stamped=False):
-            self._described.add(key)
+            self._described[key] = self._journal.open_chunk
+
+    def _is_described(self, key: str) -> bool:
+        chunk = self._journal.open_chunk
+        return chunk > 0 and self._described.get(key) == chunk
 
     def _append_object(self, fields: dict[str, Any], *, stamped: bool = True) -> bool:
         now = rfc3339(time.time())
@@ -278,6 +300,6 @@ class Recorder:
 def _is_json(payload: bytes) -> bool:
     try:
         msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True

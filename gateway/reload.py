@@ -18,6 +18,7 @@ from gateway.errors import ConfigError
 from gateway.metrics import Metrics
 from gateway.names import Branch
 from gateway.routing import Routing
+from gateway.timestamps import rfc3339
 from gateway.workers.fleet import Fleet
 
 log = logging.getLogger(__name__)
@@ -71,16 +72,14 @@ class Reload:
             "state": state,
             "reason": self._problem,
             "waiting_for": self._unready(self._pending) if self._pending is not None else {},
-            "since": self._since,
+            "since": rfc3339(self._since),
         }
 
     async def run(self) -> None:
         """Look each second; the newest file wins over one that still waits."""
         while True:
             content = await asyncio.to_thread(_read, self._path)
-            if self._seen is None:
-                self._seen = content
-            elif content != self._seen:
+            if content != self._seen:
                 self._seen = content
                 await self._changed()
             if self._pending is not None and not self._unready(self._pending):
@@ -92,7 +91,6 @@ class Reload:
 
     async def _changed(self) -> None:
         path = self._path
-        self._since = time.time()
         in_force = self._routing.config
         try:
             config = await asyncio.to_thread(load_config, path)

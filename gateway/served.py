@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.names import Branch, Commit, Fingerprint, InvalidName
+from gateway.names import Branch, Commit, Fingerprint
 from gateway.state import write_atomically
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,14 @@ class ServedFile:
             self.branches = {Branch(name): _served(fields) for name, fields in found.items()}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, InvalidName) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is unreadable and begun anew: %s", self._path, error)
 
     def put(self, branch: Branch, served: Served) -> None:
-        """Remember, if it is news."""
+        """Remember, if it is news; OSError while the disk refuses it."""
         if self.branches.get(branch) == served:
             return
-        self.branches[branch] = served
+        branches = {**self.branches, branch: served}
         content = {
             name: {
                 "tip": one.tip,
@@ -53,9 +53,11 @@ class ServedFile:
                 "commit_known": one.commit_known,
                 "fingerprint": one.fingerprint,
             }
-            for name, one in self.branches.items()
+            for name, one in branches.items()
         }
         write_atomically(self._path, json.dumps(content, indent=1).encode())
+        # Only now: what could not be written is news again the next time.
+        self.branches = branches
 
 
 def _served(fields: dict[str, Any]) -> Served:

@@ -55,7 +55,7 @@ class StateDirectory:
     def unit_key(self, config: Config, environ: Mapping[str, str]) -> bytes:
         """The key of unit hashes, 16 to 64 bytes: as configured, else made here once."""
         if config.unit_key_env is not None:
-            given = environ.get(config.unit_key_env, "").strip().encode()
+            given = os.fsencode(environ.get(config.unit_key_env, "").strip())
             where = f"environment variable {config.unit_key_env}"
         elif config.unit_key_file is not None:
             where = str(config.unit_key_file)
@@ -65,18 +65,25 @@ class StateDirectory:
                 raise StateError(f"cannot be read: {error.strerror}", where=where) from error
         else:
             return self._own_key()
-        if not _SHORTEST_KEY <= len(given) <= 64:
-            raise StateError(
-                f"a unit key has {_SHORTEST_KEY} to 64 bytes. Given: {len(given)} bytes",
-                where=where,
-            )
-        return given
+        return _long_enough(given, where)
 
     def _own_key(self) -> bytes:
         path = self.path / "unit.key"
         if not path.exists():
             write_atomically(path, secrets.token_bytes(_KEY_BYTES).hex().encode())
-        return bytes.fromhex(path.read_text())
+        try:
+            key = bytes.fromhex(path.read_text())
+        except ValueError:
+            key = b""
+        return _long_enough(key, str(path))
+
+
+def _long_enough(key: bytes, where: str) -> bytes:
+    if not _SHORTEST_KEY <= len(key) <= 64:
+        raise StateError(
+            f"a unit key has {_SHORTEST_KEY} to 64 bytes. Given: {len(key)} bytes", where=where
+        )
+    return key
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -84,8 +91,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    beside.replace(path)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(fd, left) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -36,9 +36,12 @@ async def keep(
         except asyncio.CancelledError:
             raise
         except Exception:
-            log.exception("keeper %s died", name)
+            log.exception("keeper %s died", name, extra={"keeper": name})
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return  # it was told to end, and failed at that
         else:
-            log.error("keeper %s ended, which it never should", name)
+            log.error("keeper %s ended, which it never should", name, extra={"keeper": name})
         died(name)
         deaths = deaths + 1 if loop.time() - started < FORGIVEN_AFTER else 1
         if tries is not None and deaths >= tries:

@@ -42,8 +42,9 @@ class MonitorChild:
 
     def remember(self) -> None:
         """Take over what the last monitor said."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            self.status = json.loads(self._status_file.read_text())
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._status_file.read_text())
+            self.status = found if isinstance(found, dict) else {}
 
     async def run(self) -> None:
         """Run the process and read it until it dies; on cancellation it is left to `stop`."""

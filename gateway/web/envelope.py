@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ SHAPE = 'Send {"instances": [[…], …]} or {"instances": [{"column": value, �
 
 #: Levels of arrays and objects in a body: far below what any reader of the row could not follow.
 DEEPEST = 64
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Envelope:
@@ -86,15 +91,10 @@ class Envelope:
 
 
 def _deeper(body: bytes | bytearray, most: int) -> bool:
-    level: list[Any] = [msgspec.json.decode(body)]
-    for _ in range(most + 1):
-        inner: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner.extend(value.values())
-            elif isinstance(value, list):
-                inner.extend(value)
-        level = inner
-        if not level:
+    """Whether its brackets nest deeper, by taking the innermost pairs away level by level."""
+    brackets = _STRING.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(most):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
             return False
     return True

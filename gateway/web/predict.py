@@ -11,9 +11,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.config import Config
@@ -113,7 +113,7 @@ class Predict:
             answer = await self._answer(exchange)
         except GatewayError as error:
             self._count(exchange, exchange.assignment.arm)
-            serving = self._should_have(exchange)
+            serving = self._serving(exchange.branch)
             await _send_error(send, error, request_id, serving, last=self._closing())
             return
         self._count(exchange, answer.serving.branch, answer)
@@ -141,25 +141,12 @@ class Predict:
         if config is not self._of:
             self._of = config
             self._envelope = Envelope(config.unit, config.limits)
+        envelope = self._envelope  # this configuration's, also if it changes during the await
         body = await _read_body(scope, receive, config.limits.body_bytes)
-        payload, rows, units = self._envelope.parse(body)
-        unit = self._find_unit(scope, units)
+        payload, rows, units = envelope.parse(body)
+        unit = _find_unit(config, scope, units)
         assignment = self._routing.assign(unit, request_id)
         return Exchange(request_id, assignment, payload, rows, arrived)
-
-    def _find_unit(self, scope: Scope, units: dict[str, str]) -> str | None:
-        """The first of the configured sources that is there and not empty."""
-        for source in self._routing.config.unit:
-            kind, key = source.kind, source.key
-            if kind == "header":
-                found: str | None = _header(scope, key.lower().encode("latin-1"))
-            elif kind == "cookie":
-                found = _cookie(scope, key)
-            else:
-                found = units.get(key)
-            if found:
-                return found
-        return None
 
     async def _answer(self, exchange: Exchange) -> Answer:
         """The arm's answer, else the baseline's; a failure is recorded before it is raised."""
@@ -167,12 +154,12 @@ class Predict:
         try:
             return await self._ask(arm, exchange)
         except InvalidInstances as error:
-            self._failed(exchange, arm, error)
+            self._failed(exchange, error)
             raise
         except GatewayError as error:
-            self._log_failure(exchange, arm, error)
+            self._log_failure(exchange, error)
             if not self._may_fall_back(arm):
-                self._failed(exchange, arm, error)
+                self._failed(exchange, error)
                 raise
             exchange.status = _status(error, _FALLBACKS)
         # As it is now: the configuration may have changed while the arm was asked.
@@ -180,8 +167,8 @@ class Predict:
         try:
             return await self._ask(baseline, exchange)
         except GatewayError as error:
-            self._log_failure(exchange, baseline, error)
-            self._failed(exchange, baseline, error)
+            self._log_failure(exchange, error)
+            self._failed(exchange, error)
             raise
 
     def _may_fall_back(self, branch: Branch) -> bool:
@@ -190,6 +177,7 @@ class Predict:
         return branch != config.baseline and (settings is None or settings.fallback)
 
     async def _ask(self, branch: Branch, exchange: Exchange) -> Answer:
+        exchange.branch = branch
         loop = asyncio.get_running_loop()
         settings = self._routing.config.branches.get(branch)
         try:
@@ -208,17 +196,17 @@ class Predict:
         slot.submit(job, patient=not self._may_fall_back(branch))
         return await job.future
 
-    def _failed(self, exchange: Exchange, branch: Branch, error: GatewayError) -> None:
-        status = _status(error, _FAILURES)
-        self._recorder.failed(exchange, self._serving(branch), status, error.message)
+    def _failed(self, exchange: Exchange, error: GatewayError) -> None:
+        serving = self._serving(exchange.branch)
+        self._recorder.failed(exchange, serving, _status(error, _FAILURES), error.message)
 
-    def _log_failure(self, exchange: Exchange, branch: Branch, error: GatewayError) -> None:
+    def _log_failure(self, exchange: Exchange, error: GatewayError) -> None:
         """Where the model itself failed, its author finds it in the branch's logs/."""
         if isinstance(error, ModelError):
-            serving = self._serving(branch)
+            serving = self._serving(exchange.branch)
             commit = serving.commit if serving is not None else ""
             self._recorder.logged(
-                branch, commit, "error", "predict", error.message, exchange.request_id
+                exchange.branch, commit, "error", "predict", error.message, exchange.request_id
             )
 
     def _serving(self, branch: Branch) -> Serving | None:
@@ -226,9 +214,6 @@ class Predict:
             return self._fleet.slot(branch).serving
         except KeyError:
             return None
-
-    def _should_have(self, exchange: Exchange) -> Serving | None:
-        return self._serving(exchange.assignment.arm)
 
     def _count(self, exchange: Exchange, branch: Branch, answer: Answer | None = None) -> None:
         self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
@@ -268,23 +253,35 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | byte
         message = await receive()
 
 
+def _find_unit(config: Config, scope: Scope, units: dict[str, str]) -> str | None:
+    """The first of the configured sources that is there and not empty."""
+    for source in config.unit:
+        kind, key = source.kind, source.key
+        if kind == "header":
+            found: str | None = _header(scope, key.lower().encode("latin-1"))
+        elif kind == "cookie":
+            found = _cookie(scope, key)
+        else:
+            found = units.get(key)
+        if found:
+            return found
+    return None
+
+
 def _header(scope: Scope, name: bytes) -> str | None:
     for key, value in scope["headers"]:
         if key == name:
-            text: str = value.decode("latin-1").strip()
-            return text
+            text: bytes = value.strip(b" \t")
+            try:
+                return text.decode()
+            except UnicodeDecodeError:
+                return text.decode("latin-1")
     return None
 
 
 def _cookie(scope: Scope, name: str) -> str | None:
     header = _header(scope, b"cookie")
-    if header is None:
-        return None
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None else None
+    return cookie_parser(header).get(name) if header is not None else None
 
 
 async def _send_answer(send: Send, answer: Answer, request_id: RequestId, *, last: bool) -> None:

@@ -6,22 +6,27 @@ Gathers what the keepers say of themselves; decides nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.config import Config
 from gateway.errors import NotFound
 from gateway.names import Branch
 from gateway.recording import Recorder
 from gateway.routing import Routing
-from gateway.timestamps import rfc3339
 from gateway.web.errors import json_response
 from gateway.workers.fleet import Fleet
+
+#: A larger metrics/model.json is not for a page that people read.
+_CARD_BYTES = 256 * 1024
 
 
 class Status:
@@ -46,12 +51,12 @@ class Status:
         self._configuration = configuration
         self._snapshots = snapshots
         self._cards: dict[str, Any] = {}
-        self._started = time.time()
+        self._started = time.monotonic()
 
     def waiting_for(self) -> dict[str, str]:
         """What readiness still waits for, in words; empty when ready."""
         config = self._routing.config
-        late = time.time() - self._started > config.ready_wait
+        late = time.monotonic() - self._started > config.ready_wait
         waiting: dict[str, str] = {}
         for name, branch in config.branches.items():
             state = self._slot(name)
@@ -65,6 +70,10 @@ class Status:
         config = self._routing.config
         repository = self._repository()
         monitor = self._monitor()
+        branches = {}
+        for name in config.branches:
+            with contextlib.suppress(NotFound):  # taken out while this page is made
+                branches[name] = await self._branch(name, config)
         body = {
             "baseline": config.baseline,
             "salt": config.salt,
@@ -76,13 +85,14 @@ class Status:
                 "waiting": monitor.get("waiting"),
                 "monitor_pid": monitor.get("pid"),
             },
-            "branches": {name: await self._branch(name, repository) for name in config.branches},
+            "branches": branches,
         }
         return json_response(_pretty(body))
 
     async def branch(self, request: Request) -> Response:
+        config = self._routing.config
         name = self.known(request.path_params["branch"])
-        return json_response(_pretty(await self._branch(name, self._repository())))
+        return json_response(_pretty(await self._branch(name, config)))
 
     def known(self, text: str) -> Branch:
         """A configured branch by name, also with `~` for `/`; NotFound otherwise."""
@@ -92,18 +102,19 @@ class Status:
         known = ", ".join(self._routing.config.branches)
         raise NotFound(f"no branch {text!r} is served; there are: {known}", where="path")
 
-    async def _branch(self, name: Branch, repository: dict[str, Any]) -> dict[str, Any]:
-        config = self._routing.config
+    async def _branch(self, name: Branch, config: Config) -> dict[str, Any]:
         monitor = self._monitor()
         slot = self._slot(name)
         fingerprint = slot["serving"]["fingerprint"] if slot["serving"] else None
+        total = sum(config.weights.values())
+        weight = config.branches[name].weight
         return {
             "branch": name,
             "baseline": name == config.baseline,
-            "weight": config.branches[name].weight,
-            "share": self._routing.split.propensities[name],
+            "weight": weight,
+            "share": weight / total,
             **slot,
-            "repository": repository.get("branches", {}).get(name),
+            "repository": self._repository()["branches"].get(name),
             "monitoring": monitor.get("branches", {}).get(name),
             "recorded_rows": monitor.get("rows", {}).get(name, 0),
             "model": await self._model_card(fingerprint) if fingerprint else None,
@@ -111,7 +122,10 @@ class Status:
 
     def _slot(self, name: Branch) -> dict[str, Any]:
         """What the fleet says; where it was given nothing to load, what the repository says."""
-        state = self._fleet.slot(name).state
+        try:
+            state = self._fleet.slot(name).state
+        except KeyError:
+            raise NotFound(f"branch {name!r} is no longer served", where="path") from None
         found = self._repository()["branches"].get(name) or {}
         if found.get("trouble") in ("content", "missing"):
             state["reason"] = state["reason"] or found["text"]
@@ -130,27 +144,22 @@ class Status:
 
 
 def _read_card(path: Path) -> Any:
+    """What the file says, if it is plain JSON of a sensible size; else what is wrong with it."""
     try:
-        return json.loads(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(_CARD_BYTES + 1)
+        if len(content) > _CARD_BYTES:
+            raise ValueError(f"larger than {_CARD_BYTES} bytes")
+        # Strict both ways: no NaN, no number beyond a float, no half of a character.
+        card = msgspec.json.decode(content)
+        msgspec.json.encode(card)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         return {"unreadable": f"metrics/model.json: {error}"}
+    return card
 
 
 def _pretty(body: dict[str, Any]) -> bytes:
-    """Indented: people read this with curl. Times of the keepers are Unix seconds."""
-    return (json.dumps(_dated(body), indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _dated(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: rfc3339(item) if isinstance(item, float) and _is_time(key) else _dated(item)
-            for key, item in value.items()
-        }
-    return [_dated(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_time(key: str) -> bool:
-    return key in ("since", "at") or key.endswith("_at")
+    """Indented: people read this with curl."""
+    return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()

@@ -105,6 +105,7 @@ class Keeper:
         self, config: BranchConfig, limits: LimitsConfig, redact: tuple[str, ...]
     ) -> None:
         """Bounds apply at once; what changes the workers is loaded beside them."""
+        same_model = config.model == self._config.model
         self._config, self._redact = config, redact
         patience = self._around.patience
         self.slot.bound(
@@ -112,7 +113,8 @@ class Keeper:
             batch_rows=limits.batch_rows,
             patience=max(patience.timeouts * config.timeout, patience.frame),
         )
-        if self._wanted is not None:
+        # Another model is another content: the watcher's next move brings its fingerprint.
+        if self._wanted is not None and same_model:
             self._aim(self._wanted)
 
     def offer(self, move: Move) -> None:

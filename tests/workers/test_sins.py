@@ -114,7 +114,7 @@ def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:
             assert await world.ask([[5]]) == [5]
 
             def dropped() -> float:
-                name = "gateway_branch_output_dropped_total"
+                name = "gateway_branch_output_dropped_lines_total"
                 value = world.metrics.registry.get_sample_value(name, {"branch": "prod"})
                 return value or 0
 

@@ -266,6 +266,8 @@ def test_a_changed_model_path_loads_the_other_file(tmp_path: Path) -> None:
             assert "`model:`" in state["reason"]
             branches = {PROD: BranchConfig(model="models/b.pkl")}
             await world.fleet.configure(branches, LimitsConfig(), ())
+            # The watcher finds another fingerprint under the other setting, and says so.
+            world.fleet.offer(snapshot(tmp_path, {**files, "metrics/model.json": "{}"}))
             await wait_until_async(lambda: world.slot().ready)
             assert await world.ask([[0]]) == ["b"]
 
