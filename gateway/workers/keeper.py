@@ -280,6 +280,8 @@ class Keeper:
         if crew is self._crew and not self._closing:
             if self._refused is None:
                 self._reason = f"{worker.why}{slow}"
+            wait = self._around.patience.wait(crew.deaths)
+            self.slot.expected = asyncio.get_running_loop().time() + wait
             self._spawn(self._replace(crew))
 
     async def _replace(self, crew: Crew) -> None:
