@@ -12,7 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.config import BranchConfig, Config, LimitsConfig, MonitoringConfig
+from gateway.config import (
+    BranchConfig,
+    Config,
+    CredentialsConfig,
+    LimitsConfig,
+    MonitoringConfig,
+    WebhookConfig,
+)
 from gateway.metrics import Metrics
 from gateway.monitoring.segments import COLUMNS
 
@@ -20,6 +27,8 @@ PAGE = Path(__file__).parent.parent / "deploy" / "README.md"
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Config,
+    "credentials.": CredentialsConfig,
+    "webhook.": WebhookConfig,
     "branches.NAME.": BranchConfig,
     "monitoring.": MonitoringConfig,
     "limits.": LimitsConfig,

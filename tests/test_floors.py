@@ -13,7 +13,8 @@ HOUSE = Path(__file__).parent.parent / "gateway"
 #: The longest beginning of a module's name that stands here gives its floor.
 FLOORS = {
     0: "names errors timestamps",
-    1: "assignment statistics chunks config.settings config.quantities",  # pure
+    1: "assignment statistics chunks"  # pure
+    " config.settings config.sections config.quantities config.addresses",
     2: "config journal metrics repositories state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner",
     3: "repositories.watcher workers monitoring routing served",  # keepers

@@ -1,22 +1,27 @@
 """gateway.yaml: text becomes `Config`, or a `ConfigError` with every mistake in it."""
 
 from gateway.config.document import load_config, parse_config
-from gateway.config.settings import (
-    RESTART_ONLY,
+from gateway.config.sections import (
     BranchConfig,
-    Config,
+    CredentialsConfig,
     LimitsConfig,
     MonitoringConfig,
     UnitSource,
+    WebhookConfig,
 )
+from gateway.config.settings import RESTART_ONLY, Config, OperatorConfig, TeamConfig
 
 __all__ = [
     "RESTART_ONLY",
     "BranchConfig",
     "Config",
+    "CredentialsConfig",
     "LimitsConfig",
     "MonitoringConfig",
+    "OperatorConfig",
+    "TeamConfig",
     "UnitSource",
+    "WebhookConfig",
     "load_config",
     "parse_config",
 ]

@@ -2,63 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from gateway.config.mistakes import explain, given, line
+from gateway.config.addresses import FOLDER, as_path, is_address
+from gateway.config.mistakes import explain, given, line, listed
 from gateway.config.positions import Document, Mistake, NotYaml, Place, Position, read
-from gateway.config.settings import CONTRADICTIONS, Config, as_path, contradictions, is_address
+from gateway.config.settings import (
+    CONTRADICTIONS,
+    Config,
+    OperatorConfig,
+    TeamConfig,
+    contradictions,
+)
 from gateway.errors import ConfigError
 
 MOST_BYTES = 1024**2
 
+Settings = TypeVar("Settings", bound=BaseModel)
+Operator = TypeVar("Operator", bound=OperatorConfig)
+
+_OPERATORS = dict.fromkeys(
+    OperatorConfig.model_fields,
+    "belongs to the operator's own settings, never to a file in the repository",
+)
+_IN_REPOSITORY = dict.fromkeys(
+    TeamConfig.model_fields, "stands in the repository's gateway.yaml when --config-branch is given"
+)
+
 
 def load_config(path: Path) -> Config:
     """The settings in a file, its relative paths resolved against the file's folder."""
-    name = str(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([f"{name}: cannot be read: {error.strerror or error}"]) from None
-    if len(content) > MOST_BYTES:
-        raise ConfigError([f"{name}: must be at most 1 MiB of YAML; it is larger"])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row, column = _row_and_column(content[: error.start])
-        raise ConfigError([f"{name}:{row}:{column}: must be UTF-8; this byte is not"]) from None
-    return _anchored(parse_config(text, name), path.absolute().parent)
+    return _anchored(_parse(read_text(path), str(path), Config), path.absolute().parent)
+
+
+def load_operator(path: Path) -> OperatorConfig:
+    """The operator's half in a file of its own, beside a gateway.yaml in the repository."""
+    found = _parse(read_text(path), str(path), OperatorConfig, _IN_REPOSITORY)
+    return _anchored(found, path.absolute().parent)
 
 
 def parse_config(text: str, name: str) -> Config:
     """The settings in a text that messages call `name`; relative paths stay as they are."""
+    return _parse(text, name, Config)
+
+
+def parse_operator(text: str, name: str) -> OperatorConfig:
+    """The operator's half in a text."""
+    return _parse(text, name, OperatorConfig, _IN_REPOSITORY)
+
+
+def parse_team(content: bytes, name: str) -> TeamConfig:
+    """The half that may stand in the repository; settings of the operator are mistakes there."""
+    return _parse(_decoded(content, name), name, TeamConfig, _OPERATORS)
+
+
+def combined(operator: OperatorConfig, team: TeamConfig) -> Config:
+    """The whole of both halves, each of which is right by itself."""
+    return Config.model_construct(
+        _fields_set=operator.model_fields_set | team.model_fields_set,
+        **dict(operator),
+        **dict(team),
+    )
+
+
+def read_text(path: Path) -> str:
+    """A settings file's text; ConfigError if it cannot be read or is no text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    return _decoded(content, str(path))
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if len(content) > MOST_BYTES:
+        raise ConfigError([f"{name}: must be at most 1 MiB of YAML; it is larger"])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row, column = _row_and_column(content[: error.start])
+        raise ConfigError([f"{name}:{row}:{column}: must be UTF-8; this byte is not"]) from None
+
+
+def _parse(
+    text: str, name: str, model: type[Settings], not_here: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """`not_here` are settings of the other half, each with what is to be said of it."""
     try:
         found = read(text)
     except NotYaml as error:
         raise ConfigError([line(name, error.mistake)]) from None
     if not isinstance(found.value, dict):
-        found.mistakes.append(_not_a_mapping(found.value))
+        found.mistakes.append(_not_a_mapping(found.value, model))
     else:
+        for key in found.value.keys() & not_here.keys():
+            del found.value[key]
+            found.mistakes.append(Mistake(found.keys[(key,)], (key,), not_here[key]))
         try:
-            config = Config.model_validate(found.value)
+            config = model.model_validate(found.value)
         except ValidationError as error:
-            found.mistakes.extend(_mistakes(error, found))
+            found.mistakes.extend(_mistakes(error, found, model))
         else:
             if not found.mistakes:
                 return config
     raise ConfigError([line(name, mistake) for mistake in _in_order(found.mistakes)])
 
 
-def _mistakes(error: ValidationError, found: Document) -> list[Mistake]:
+def _mistakes(error: ValidationError, found: Document, model: type[BaseModel]) -> list[Mistake]:
     """What each setting says about itself, and what the settings say about one another.
 
     Pydantic compares settings only once each of them is right; a person wants it all at once.
     """
     errors = [e for e in error.errors(include_url=False) if e["type"] != CONTRADICTIONS]
-    mistakes = explain(errors, Config, found)
+    mistakes = explain(errors, model, found)
     wrong = {mistake.path for mistake in mistakes} | {mistake.path for mistake in found.mistakes}
     settings = {key: value for key, value in found.value.items() if (key,) not in wrong}
     branches = settings.get("branches", {})
@@ -83,9 +145,10 @@ def _in_order(mistakes: list[Mistake]) -> list[Mistake]:
     return sorted(first.values(), key=lambda mistake: mistake.position)
 
 
-def _not_a_mapping(value: Any) -> Mistake:
+def _not_a_mapping(value: Any, model: type[BaseModel]) -> Mistake:
     if value is None:
-        return Mistake((1, 1), (), "is empty: it needs at least repository, baseline and branches")
+        needed = [name for name, field in model.model_fields.items() if field.is_required()]
+        return Mistake((1, 1), (), f"is empty: it needs at least {listed(needed, 'and')}")
     return Mistake((1, 1), (), "must be a mapping of settings" + given((), value))
 
 
@@ -93,11 +156,19 @@ def _row_and_column(before: bytes) -> tuple[int, int]:
     return before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
 
 
-def _anchored(config: Config, folder: Path) -> Config:
+def _anchored(config: Operator, folder: Path) -> Operator:
     """Relative paths resolved; an address (`…://`, and git's `host:path`) is none."""
     changed: dict[str, Any] = {"state_dir": folder / config.state_dir}
     if config.unit_key_file is not None:
         changed["unit_key_file"] = folder / config.unit_key_file
-    if not is_address(config.repository):
+    for section in (config.credentials, config.webhook):
+        files = {key: folder / path for key, path in section or () if isinstance(path, Path)}
+        if section is not None and files:
+            name = "webhook" if section is config.webhook else "credentials"
+            changed[name] = section.model_copy(update=files)
+    if config.repository.startswith(FOLDER):
+        path = as_path(config.repository.removeprefix(FOLDER))
+        changed["repository"] = f"{FOLDER}{folder / path}"
+    elif not is_address(config.repository):
         changed["repository"] = str(folder / as_path(config.repository))
     return config.model_copy(update=changed)

@@ -23,7 +23,7 @@ from pydantic_core.core_schema import ErrorType
 from gateway.config.positions import Document, Mistake, Place
 
 _PYDANTICS_OWN = frozenset(get_args(ErrorType))
-_SECRET = re.compile(r"secret|passw|token|credential|auth|key|private|cookie", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|token|credential|auth(?!or)|key|private|cookie", re.IGNORECASE)
 _SECRET_ADDRESS = re.compile(r"//[^/]*@|^[^/]*:[^/]*@|\?")
 _LONGEST = 80
 _NUMBERS = {float: "a number", int: "a whole number"}
@@ -124,10 +124,10 @@ def _expected(annotation: Any) -> str:
         members = [_expected(member) for member in get_args(annotation) if member is not NoneType]
         return " or ".join(members)
     if get_origin(annotation) is Literal:
-        return _listed([str(choice) for choice in get_args(annotation)])
+        return listed([str(choice) for choice in get_args(annotation)])
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return "a mapping of " + _listed(list(kind.model_fields), "and")
+        return "a mapping of " + listed(list(kind.model_fields), "and")
     if kind in _NUMBERS:
         return _NUMBERS[kind] + _bounds(metadata)
     return _KINDS.get(kind, "a plain value") + _lengths(kind, metadata)
@@ -168,7 +168,8 @@ def _unknown(key: str, annotation: Any) -> str:
     return f"is not a setting here; these are: {', '.join(known)}"
 
 
-def _listed(words: list[str], last: str = "or") -> str:
+def listed(words: list[str], last: str = "or") -> str:
+    """`a, b or c`."""
     return " ".join(filter(None, [", ".join(words[:-1]), last if words[1:] else "", words[-1]]))
 
 

@@ -1,179 +1,37 @@
-"""What gateway.yaml says, typed and frozen; every field's description is its documentation."""
+"""What gateway.yaml says: the whole file, its two halves, and what does not go together.
+
+`TeamConfig` is what the repository itself may say (`--config-branch`), `OperatorConfig` what
+belongs to whoever runs the gateway; a plain gateway.yaml is both.
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from collections.abc import Set
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.config.quantities import BranchName, ByteSize, Seconds
+from gateway.config.addresses import Listen, PathText, checked_repository, parse_listen
+from gateway.config.quantities import BranchName, Seconds
+from gateway.config.sections import (
+    BranchConfig,
+    CredentialsConfig,
+    LimitsConfig,
+    MonitoringConfig,
+    Section,
+    UnitSource,
+    WebhookConfig,
+    parse_unit_source,
+)
 from gateway.names import Branch
-
-
-class Section(BaseModel):
-    """A mapping of gateway.yaml: unknown keys are mistakes, nothing is coerced."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
-    )
-
-
-def _inside_tree(value: str) -> str:
-    path = PurePosixPath(value)
-    if not value or path.is_absolute() or ".." in path.parts or path.parts[0] != "models":
-        raise ValueError("must be a path inside the branch's models/, such as models/model.pkl")
-    return str(path)
-
-
-class BranchConfig(Section):
-    """One branch that is served."""
-
-    weight: float = Field(
-        default=0.0,
-        ge=0,
-        le=100,
-        description="Share of the split, relative to the other branches' weights.",
-    )
-    model: Annotated[str, AfterValidator(_inside_tree)] | None = Field(
-        default=None, description="The model file, where models/ holds several."
-    )
-    workers: int = Field(
-        default=1, ge=1, le=64, description="Worker processes that share its load."
-    )
-    timeout: Seconds = Field(
-        default=2.0,
-        description="Deadline of a request here; the baseline, if it must answer, has its own.",
-    )
-    fallback: bool = Field(
-        default=True,
-        description="Answer by the baseline where this branch cannot; false answers an error.",
-    )
-    strict_columns: bool = Field(
-        default=False, description="Refuse named records that carry columns the model does not use."
-    )
-
-
-class UnitSource(str):
-    """`header:NAME`, `body:FIELD` or `cookie:NAME`."""
-
-    __slots__ = ()
-
-    @property
-    def kind(self) -> str:
-        return self.partition(":")[0]
-
-    @property
-    def key(self) -> str:
-        return self.partition(":")[2]
-
-
-def _unit_source(value: Any) -> UnitSource:
-    kind, _, key = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind not in ("header", "body", "cookie") or not key:
-        raise ValueError("must be header:NAME, body:FIELD or cookie:NAME")
-    if key == "instances" or not key.isprintable() or any(mark in key for mark in '"\\'):
-        raise ValueError("must name a field, without quotes or backslashes, besides instances")
-    return UnitSource(value)
-
-
-class MonitoringConfig(Section):
-    """What the gateway writes back into the branches, and when."""
-
-    flush: Seconds = Field(default=900.0, description="A chunk is closed and published this often.")
-    segment_bytes: ByteSize = Field(
-        default=512 * 1024,
-        description="A chunk is closed early when its segments would pass this size.",
-    )
-    sample_rows: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
-        default=500,
-        description="Answered rows written per branch and flush; `all` writes every row.",
-    )
-    features: Literal["segments", "journal", "none"] = Field(
-        default="segments",
-        description="Where the instances go: into git, only the local journal, or nowhere.",
-    )
-    redact: tuple[str, ...] = Field(
-        default=(), description="Columns that are written nowhere, neither to disk nor to git."
-    )
-    target: Literal["branch", "side-branch", "none"] = Field(
-        default="branch",
-        description="Commit to the branch itself, to gateway-monitoring/<branch>, or not at all.",
-    )
-    retention: Seconds = Field(
-        default=14 * 86400.0, description="Older segments are deleted from the branch's tip."
-    )
-    journal_bytes: ByteSize = Field(
-        default=1024**3,
-        description="Bound of the local journal; beyond it rows are dropped and counted.",
-    )
-
-    @field_validator("redact", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-
-class LimitsConfig(Section):
-    """Bounds that keep one client or branch from harming the rest."""
-
-    body_bytes: ByteSize = Field(default=1024**2, description="Largest request body.")
-    rows: int = Field(default=1024, ge=1, description="Most instances in one request.")
-    queue_rows: int = Field(default=4096, ge=1, description="Most rows waiting for one branch.")
-    batch_rows: int = Field(default=256, ge=1, description="Most rows in one call of a model.")
-
-
-class Listen(str):
-    """`HOST:PORT`; port 0 takes a free one."""
-
-    __slots__ = ()
-
-    @property
-    def host(self) -> str:
-        return self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        return int(self.rpartition(":")[2])
-
-
-def _listen(value: Any) -> Listen:
-    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080")
-    return Listen(value)
-
-
-def as_path(value: Any) -> Path:
-    """The path a setting holds, `~` spelt out; ValueError says what would be right."""
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a path")
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError("must be a path; no home directory is known for its ~") from None
-
-
-def is_address(repository: str) -> bool:
-    """Whether it is no path: `…://…`, or by git's own rule a colon before any slash."""
-    return re.match(r"[a-z0-9+.-]+://|[^/]+:", repository, re.IGNORECASE) is not None
-
-
-PathText = Annotated[Path, BeforeValidator(as_path)]
-
 
 #: The type of the error that says which settings do not go together.
 CONTRADICTIONS = "contradictions"
+
+
+ONE_KEY = "must be left out where unit_key_env is given"
 
 
 def contradictions(
@@ -181,7 +39,7 @@ def contradictions(
     baseline: str | None,
     names: list[str],
     weights: list[float] | None,
-    unit_keys: set[str],
+    unit_keys: Set[str] = frozenset(),
 ) -> list[tuple[str, str]]:
     """Settings that are right each by itself but not together, each with what would be right.
 
@@ -193,37 +51,69 @@ def contradictions(
     if weights and not any(weight > 0 for weight in weights):
         found.append(("branches", "at least one must have a weight above 0"))
     if len(unit_keys) > 1:
-        found.append(("unit_key_file", "must be left out where unit_key_env is given"))
+        found.append(("unit_key_file", ONE_KEY))
     return found
 
 
-class Config(Section):
-    """The whole file."""
+class TeamConfig(Section):
+    """What the repository itself may say: who is served, to whom, and what is asked of it."""
 
-    repository: str = Field(
-        min_length=1, description="The git repository: a path, file://, https:// or ssh:// address."
-    )
     baseline: BranchName = Field(
         description="The branch that answers for those that cannot; usually the production one."
     )
     branches: dict[BranchName, BranchConfig] = Field(
         min_length=1, description="The branches to serve, by name."
     )
-    listen: Annotated[Listen, BeforeValidator(_listen)] = Field(
+    salt: str = Field(
+        default="gateway",
+        min_length=1,
+        description="Name of the experiment: a new salt reshuffles users.",
+    )
+    unit: tuple[Annotated[UnitSource, BeforeValidator(parse_unit_source)], ...] = Field(
+        default=tuple(map(UnitSource, ("header:X-User-Id", "body:unit", "cookie:uid"))),
+        description="Where the user's id is looked for, first found first.",
+    )
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def weights(self) -> dict[Branch, float]:
+        return {name: branch.weight for name, branch in self.branches.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = contradictions(
+            baseline=self.baseline, names=list(self.branches), weights=list(self.weights.values())
+        )
+        if found:
+            said = "; ".join(f"{setting}: {message}" for setting, message in found)
+            raise PydanticCustomError(CONTRADICTIONS, "{said}", {"said": said})
+        return self
+
+
+class OperatorConfig(Section):
+    """What belongs to whoever runs the gateway, and never comes from the repository."""
+
+    repository: Annotated[str, AfterValidator(checked_repository)] = Field(
+        min_length=1,
+        description="A git repository's path or address (file://, https://, ssh://, git://), or"
+        " folder:// and a folder with one sub-folder a branch.",
+    )
+    listen: Annotated[Listen, BeforeValidator(parse_listen)] = Field(
         default=Listen("127.0.0.1:8080"), description="Where to listen."
     )
     state_dir: PathText = Field(
         default=Path(".gateway"),
         description="The gateway's own directory: journal, caches, snapshots.",
     )
-    salt: str = Field(
-        default="gateway",
-        min_length=1,
-        description="Name of the experiment: a new salt reshuffles users.",
+    credentials: CredentialsConfig = Field(
+        default=CredentialsConfig(), description="How the git server knows the gateway."
     )
-    unit: tuple[Annotated[UnitSource, BeforeValidator(_unit_source)], ...] = Field(
-        default=tuple(map(UnitSource, ("header:X-User-Id", "body:unit", "cookie:uid"))),
-        description="Where the user's id is looked for, first found first.",
+    webhook: WebhookConfig | None = Field(
+        default=None, description="Pushes announced by the git server; without it, polls find them."
     )
     unit_key_env: str | None = Field(
         default=None, description="Environment variable that holds the key of unit hashes."
@@ -246,45 +136,21 @@ class Config(Section):
         default=LimitsConfig(), description="Bounds on requests and queues."
     )
 
-    @field_validator("unit", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("repository")
-    @classmethod
-    def _no_password(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        authority = rest.partition("/")[0]
-        user, at, _ = authority.rpartition("@")
-        if separator and at and (scheme != "ssh" or ":" in user):
-            # The value itself must not reach the message: it holds the secret.
-            raise PydanticCustomError(
-                "secret_in_address", "must not carry a user or password; use a credential helper"
-            )
-        if value.startswith("-"):
-            raise ValueError("must be a path or address of a git repository")
-        if not is_address(value):
-            as_path(value)
-        return value
-
     @model_validator(mode="after")
-    def _consistent(self) -> Config:
-        found = contradictions(
-            baseline=self.baseline,
-            names=list(self.branches),
-            weights=list(self.weights.values()),
-            unit_keys={key for key in ("unit_key_env", "unit_key_file") if getattr(self, key)},
-        )
-        if found:
-            said = "; ".join(f"{setting}: {message}" for setting, message in found)
-            raise PydanticCustomError(CONTRADICTIONS, "{said}", {"said": said})
+    def _one_unit_key(self) -> Self:
+        if self.unit_key_env and self.unit_key_file:
+            raise PydanticCustomError(CONTRADICTIONS, "unit_key_file: {said}", {"said": ONE_KEY})
         return self
 
-    @property
-    def weights(self) -> dict[Branch, float]:
-        return {name: branch.weight for name, branch in self.branches.items()}
+
+class Config(TeamConfig, OperatorConfig):
+    """The whole file."""
 
 
 #: Changed only by a restart: the process was built around them.
-RESTART_ONLY = frozenset({"repository", "listen", "state_dir", "unit_key_env", "unit_key_file"})
+RESTART_ONLY = frozenset(
+    {
+        *("repository", "listen", "state_dir", "unit_key_env", "unit_key_file"),
+        *("credentials", "webhook"),
+    }
+)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move

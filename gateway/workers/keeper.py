@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.errors import LoadError, ProbeError
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint

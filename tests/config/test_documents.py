@@ -156,7 +156,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 def test_a_password_in_the_address_is_refused_and_never_repeated(address: str) -> None:
     said = mistakes_of(f"repository: {address}\nbaseline: prod\nbranches: {{prod: {{weight: 1}}}}")
     place = "gateway.yaml:1:13: repository: "
-    assert said == [f"{place}must not carry a user or password; use a credential helper"]
+    assert said == [f"{place}must not carry a user or password; use `credentials`"]
 
 
 def test_what_stands_under_the_name_of_a_secret_is_never_repeated() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from waiting import wait_until_async
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.metrics import Metrics
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.repositories.move import Move

@@ -10,7 +10,7 @@ import pytest
 from waiting import wait_until_async
 from workers.fleets import PROD, World, constant, running, serving_code, sin
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.errors import DeadlineExceeded, ModelError, NotReady, Overloaded
 from gateway.workers.jobs import Answer, Job
 from gateway.workers.keeper import Patience

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from waiting import wait_until_async
 from workers.fleets import DEV, PROD, commit_of, constant, running, serving_code, sin
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.errors import DeadlineExceeded, GatewayError, ModelError, NotReady, Overloaded
 from gateway.names import Branch
 from gateway.repositories.move import Move

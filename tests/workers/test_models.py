@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from workers.fleets import PROD, running, snapshot
 
-from gateway.config.settings import BranchConfig
+from gateway.config.sections import BranchConfig
 from gateway.errors import InvalidInstances
 from gateway.workers.jobs import Answer
 

@@ -11,7 +11,7 @@ import pytest
 from waiting import wait_until_async
 from workers.fleets import DEV, PROD, QUICK, World, alive, constant, running, serving_code, sin
 
-from gateway.config.settings import BranchConfig
+from gateway.config.sections import BranchConfig
 from gateway.errors import InvalidInstances, ModelError
 from gateway.workers.keeper import Patience
 

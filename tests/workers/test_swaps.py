@@ -27,7 +27,7 @@ from workers.fleets import (
     snapshot,
 )
 
-from gateway.config.settings import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.errors import NotReady
 from gateway.workers.launch import Launch
 

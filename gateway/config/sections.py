@@ -1,0 +1,212 @@
+"""The mappings inside gateway.yaml, typed and frozen; descriptions are their documentation."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from gateway.config.addresses import PathText
+from gateway.config.quantities import ByteSize, Seconds
+
+
+class Section(BaseModel):
+    """A mapping of gateway.yaml: unknown keys are mistakes, nothing is coerced."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
+
+
+def _inside_tree(value: str) -> str:
+    path = PurePosixPath(value)
+    if not value or path.is_absolute() or ".." in path.parts or path.parts[0] != "models":
+        raise ValueError("must be a path inside the branch's models/, such as models/model.pkl")
+    return str(path)
+
+
+class BranchConfig(Section):
+    """One branch that is served."""
+
+    weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Share of the split, relative to the other branches' weights.",
+    )
+    model: Annotated[str, AfterValidator(_inside_tree)] | None = Field(
+        default=None, description="The model file, where models/ holds several."
+    )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Worker processes that share its load."
+    )
+    timeout: Seconds = Field(
+        default=2.0,
+        description="Deadline of a request here; the baseline, if it must answer, has its own.",
+    )
+    fallback: bool = Field(
+        default=True,
+        description="Answer by the baseline where this branch cannot; false answers an error.",
+    )
+    strict_columns: bool = Field(
+        default=False, description="Refuse named records that carry columns the model does not use."
+    )
+
+
+class UnitSource(str):
+    """`header:NAME`, `body:FIELD` or `cookie:NAME`."""
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def key(self) -> str:
+        return self.partition(":")[2]
+
+
+def parse_unit_source(value: Any) -> UnitSource:
+    kind, _, key = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in ("header", "body", "cookie") or not key:
+        raise ValueError("must be header:NAME, body:FIELD or cookie:NAME")
+    if key == "instances" or not key.isprintable() or any(mark in key for mark in '"\\'):
+        raise ValueError("must name a field, without quotes or backslashes, besides instances")
+    return UnitSource(value)
+
+
+#: Who commits where nobody else is named.
+GATEWAY = "branch gateway <gateway@localhost>"
+
+
+def _person(value: str) -> str:
+    if re.fullmatch(r"[^<>\x00-\x1f]*[^<>\s][^<>\x00-\x1f]* <[^<>\s]+>", value) is None:
+        raise ValueError(f"must be a name and an address, such as {GATEWAY}")
+    return value
+
+
+def _message(value: str) -> str:
+    try:
+        names = {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}
+        filled = value.format(contents="1 prediction", branch="prod")
+    except (ValueError, LookupError, AttributeError):
+        names, filled = {""}, ""
+    if not filled.strip() or names - {"contents", "branch"}:
+        raise ValueError("must be a line with no other braces than {contents} and {branch}")
+    return value
+
+
+class MonitoringConfig(Section):
+    """What the gateway writes back into the branches, and when."""
+
+    flush: Seconds = Field(default=900.0, description="A chunk is closed and published this often.")
+    segment_bytes: ByteSize = Field(
+        default=512 * 1024,
+        description="A chunk is closed early when its segments would pass this size.",
+    )
+    sample_rows: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        default=500,
+        description="Answered rows written per branch and flush; `all` writes every row.",
+    )
+    features: Literal["segments", "journal", "none"] = Field(
+        default="segments",
+        description="Where the instances go: into git, only the local journal, or nowhere.",
+    )
+    redact: tuple[str, ...] = Field(
+        default=(), description="Columns that are written nowhere, neither to disk nor to git."
+    )
+    target: Literal["branch", "side-branch", "none"] = Field(
+        default="branch",
+        description="Commit to the branch itself, to gateway-monitoring/<branch>, or not at all.",
+    )
+    retention: Seconds = Field(
+        default=14 * 86400.0, description="Older segments are deleted from the branch's tip."
+    )
+    journal_bytes: ByteSize = Field(
+        default=1024**3,
+        description="Bound of the local journal; beyond it rows are dropped and counted.",
+    )
+    author: Annotated[str, AfterValidator(_person)] = Field(
+        default=GATEWAY, description="Author of the monitoring commits, as `Name <address>`."
+    )
+    committer: Annotated[str, AfterValidator(_person)] = Field(
+        default=GATEWAY, description="Committer of the monitoring commits, as `Name <address>`."
+    )
+    message: Annotated[str, AfterValidator(_message)] = Field(
+        default="monitoring: {contents} [skip ci]",
+        description="First line of their messages; `{contents}` and `{branch}` are filled in.",
+    )
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class LimitsConfig(Section):
+    """Bounds that keep one client or branch from harming the rest."""
+
+    body_bytes: ByteSize = Field(default=1024**2, description="Largest request body.")
+    rows: int = Field(default=1024, ge=1, description="Most instances in one request.")
+    queue_rows: int = Field(default=4096, ge=1, description="Most rows waiting for one branch.")
+    batch_rows: int = Field(default=256, ge=1, description="Most rows in one call of a model.")
+    snapshot_bytes: ByteSize = Field(
+        default=10 * 1024**3, description="Largest content of a branch that is written out."
+    )
+
+
+class CredentialsConfig(Section):
+    """How the gateway proves to the git server who it is; secrets are named, never written here."""
+
+    username: str = Field(
+        default="git", min_length=1, description="User name for https; most forges ignore it."
+    )
+    password_env: str | None = Field(
+        default=None, description="Environment variable that holds the password or token."
+    )
+    password_file: PathText | None = Field(
+        default=None, description="File that holds it; read anew each time it is asked for."
+    )
+    ssh_key_file: PathText | None = Field(
+        default=None, description="Private key for ssh; without one, what ssh itself would use."
+    )
+    known_hosts_file: PathText | None = Field(
+        default=None, description="The only host keys that ssh accepts, if given."
+    )
+    ca_file: PathText | None = Field(
+        default=None, description="Certificates that https servers are checked against."
+    )
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password_env and self.password_file:
+            raise ValueError("must have password_env or password_file, not both")
+        return self
+
+
+class WebhookConfig(Section):
+    """The shared secret of `POST /webhooks/git`."""
+
+    secret_env: str | None = Field(
+        default=None, description="Environment variable that holds the webhook's secret."
+    )
+    secret_file: PathText | None = Field(
+        default=None, description="File that holds the webhook's secret."
+    )
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.secret_env is None) == (self.secret_file is None):
+            raise ValueError("must have either secret_env or secret_file")
+        return self
