@@ -14,7 +14,6 @@ import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,7 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.config import Config
+from gateway.config import Config, OperatorConfig
+from gateway.config.document import MOST_BYTES
 from gateway.errors import GatewayError
 from gateway.journal import Journal
 from gateway.metrics import Metrics
@@ -33,6 +33,7 @@ from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.reload import Reload
 from gateway.repositories.arrivals import Arrivals, Bounds
+from gateway.repositories.followed_file import FollowedFile
 from gateway.repositories.git import Git
 from gateway.repositories.move import Move
 from gateway.repositories.remembered import Remembered
@@ -40,6 +41,7 @@ from gateway.repositories.snapshots import Snapshots
 from gateway.repositories.watcher import Watcher
 from gateway.routing import Routing
 from gateway.served import Served, ServedFile
+from gateway.sources import IN_REPOSITORY, BranchSource, Source
 from gateway.state import write_atomically
 from gateway.supervise import keep
 from gateway.web.errors import gateway_error, http_error, unexpected
@@ -63,12 +65,13 @@ class Front:
     def __init__(
         self,
         config: Config,
-        file: Path,
+        source: Source,
+        arrivals: Arrivals,
         unit_key: bytes,
         *,
         git_environment: Mapping[str, str],
     ) -> None:
-        """The state directory is locked by the caller."""
+        """`config` is what `source` says now. The state directory is locked by the caller."""
         state = config.state_dir
         self.gave_up = False
         #: Set when the end is near: answers say that their connection closes.
@@ -80,8 +83,6 @@ class Front:
         self._pushes: dict[tuple[Branch, str], str] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._restoring: set[Branch] = set()
-        self._to_remember: dict[Branch, Served] = {}
-        self._remembering = asyncio.Event()
         self._shown = set(config.branches)
         self.metrics = Metrics()
         self.served = ServedFile(state / "served.json")
@@ -101,11 +102,13 @@ class Front:
             self._monitor_said,
         )
         self.recorder = Recorder(self.journal, self.routing, self.metrics, self.monitor.look)
-        self.snapshots = Snapshots(state / "snapshots")
+        self.snapshots = arrivals.snapshots
         self.fleet = self._build_fleet(config, fingerprints)
+        self.arrivals = arrivals
+        self._file = self._followed_file(source)
         self.watcher = self._build_watcher(config)
         self.reload = Reload(
-            file,
+            source,
             routing=self.routing,
             fleet=self.fleet,
             metrics=self.metrics,
@@ -139,20 +142,25 @@ class Front:
         )
 
     def _build_watcher(self, config: Config) -> Watcher:
-        state = config.state_dir
         return Watcher(
-            Arrivals(
-                Git(state / "git" / "read", config.repository, self._git_environment),
-                self.snapshots,
-                Remembered(state / "branches.json"),
-                Bounds(),
-            ),
+            self.arrivals,
             _wanted(config),
             poll=config.poll,
             deliver=self._moved,
             trouble=self._trouble,
             polled=lambda result: self.metrics.polls_by[result].inc(),
+            file=self._file,
         )
+
+    @staticmethod
+    def _followed_file(source: Source) -> FollowedFile | None:
+        if not isinstance(source, BranchSource):
+            return None
+        return FollowedFile(source.branch, IN_REPOSITORY, MOST_BYTES + 1, source.offer)
+
+    def _configuration(self) -> dict[str, Any]:
+        trouble = self._file.trouble if self._file is not None else None
+        return {**self.reload.status(), "trouble": trouble}
 
     def app(self) -> ASGIApp:
         """The ASGI application; its lifespan opens and closes everything."""
@@ -162,7 +170,7 @@ class Front:
             recorder=self.recorder,
             repository=self.watcher.status,
             monitor=lambda: {**self.monitor.status, "pid": self.monitor.pid},
-            configuration=self.reload.status,
+            configuration=self._configuration,
             snapshots=self.routing.config.state_dir / "snapshots",
         )
         health = Health(status, self.metrics, self.closing.is_set)
@@ -204,7 +212,7 @@ class Front:
         # Without it rows wait on disk; nobody's request fails for that.
         self._keep("monitor", self.monitor.run, tries=None)
         self._keep("recorder", self.recorder.run)
-        self._keep("served", self._remember)
+        self._keep("served", self.served.run)
         self._keep("fleet", self.fleet.run)
         self._offer_served(config)
         self._keep("watcher", self._watch)
@@ -216,7 +224,7 @@ class Front:
                 await self._end(name)
             await self.recorder.cut()
             await self.monitor.stop(LAST_PUSH)
-            await asyncio.to_thread(self._write_served)
+            await asyncio.to_thread(self.served.write)
 
     # Keepers
 
@@ -281,29 +289,13 @@ class Front:
             return
         self.routing.arm_serves(branch, serving["fingerprint"])
         if state["quarantined"] is None:  # else tip and certainty are those of another content
-            self._to_remember[branch] = Served(
+            served = Served(
                 Commit(state["tip"]),
                 Commit(serving["commit"]),
                 bool(state["commit_known"]),
                 serving["fingerprint"],
             )
-            self._remembering.set()
-
-    async def _remember(self) -> None:
-        """The keeper that writes it down, beside the loop and again while the disk refuses."""
-        while True:
-            await self._remembering.wait()
-            self._remembering.clear()
-            try:
-                await asyncio.to_thread(self._write_served)
-            except OSError as error:
-                log.warning("what serves could not be written down: %s", error)
-                await asyncio.sleep(5.0)
-                self._remembering.set()
-
-    def _write_served(self) -> None:
-        for branch, served in list(self._to_remember.items()):
-            self.served.put(branch, served)
+            self.served.note(branch, served)
 
     def _trouble(self, branch: Branch, tip: Commit | None, kind: str, text: str) -> None:
         if kind == "content" and tip is not None:
@@ -354,10 +346,10 @@ class Front:
             self.metrics.forget(name)
         self._shown = set(config.branches)
 
-    def _config_decided(self, decision: str, reason: str) -> None:
+    def _config_decided(self, decision: str, reason: str, place: dict[str, str | None]) -> None:
         serving = self.fleet.slot(self.routing.config.baseline).state["serving"]
         commit = serving["commit"] if serving else ""
-        self.recorder.decided(self.routing.config.baseline, commit, decision, reason, {})
+        self.recorder.decided(self.routing.config.baseline, commit, decision, reason, dict(place))
 
     def _show_weights(self, config: Config) -> None:
         for name, share in self.routing.split.propensities.items():
@@ -385,6 +377,17 @@ class Front:
     def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
         config = self.routing.config
         return export(config.repository, branch, kind, self._git_environment)
+
+
+def arrivals_of(operator: OperatorConfig, git_environment: Mapping[str, str]) -> Arrivals:
+    """The way from the repository to snapshots in the state directory."""
+    state = operator.state_dir
+    return Arrivals(
+        Git(state / "git" / "read", operator.repository, git_environment),
+        Snapshots(state / "snapshots"),
+        Remembered(state / "branches.json"),
+        Bounds(),
+    )
 
 
 def _wanted(config: Config) -> dict[Branch, str | None]:

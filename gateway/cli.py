@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import contextlib
+import json
 import os
-import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO, NoReturn
 
 import click
 import prometheus_client
-import uvicorn
-import uvloop
 
 from gateway import __version__
-from gateway.app import Front
-from gateway.config import Config
-from gateway.config.document import load_config
-from gateway.errors import GatewayError, StateError
+from gateway.app import Front, arrivals_of
+from gateway.config import Config, OperatorConfig, TeamConfig
+from gateway.config.document import (
+    MOST_BYTES,
+    anchored,
+    load_config,
+    load_operator,
+    parse_operator,
+    parse_team,
+    read_text,
+)
+from gateway.errors import GatewayError
+from gateway.listening import bind, serve_until_told
 from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.layout import Kind
 from gateway.names import Branch, InvalidName
+from gateway.repositories.arrivals import Arrivals
+from gateway.sources import IN_REPOSITORY, BranchSource, FileSource
 from gateway.state import StateDirectory
 from gateway.structured_log import configure
-
-log = logging.getLogger("gateway")
 
 #: What git may see of the environment. A branch's processes see nothing of it.
 _FOR_GIT = (
@@ -41,12 +43,11 @@ _FOR_GIT = (
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
 )
 
-#: Seconds between saying that connections end and ending them.
-_FAREWELL = 1.0
-
-_file = click.argument(
-    "file", type=click.Path(path_type=Path), default=Path("gateway.yaml"), required=False
+_file = click.argument("file", type=click.Path(path_type=Path), required=False)
+_repository = click.option(
+    "--repository", metavar="URL", help="The repository, in place of a FILE that names it."
 )
+_DEFAULT_FILE = Path("gateway.yaml")
 _log_format = click.option(
     "--log-format",
     type=click.Choice(["auto", "json", "text"]),
@@ -86,96 +87,106 @@ def main() -> None:
 
 @main.command()
 @_file
+@_repository
+@click.option(
+    "--config-branch",
+    metavar="BRANCH",
+    help="Take baseline, branches, salt and unit from gateway.yaml on this branch.",
+)
 @_log_format
 @_log_level
-def serve(file: Path, log_format: str, log_level: str) -> None:
+def serve(
+    file: Path | None,
+    repository: str | None,
+    config_branch: str | None,
+    log_format: str,
+    log_level: str,
+) -> None:
     """Serve the branches of FILE (default: gateway.yaml) until SIGTERM or Ctrl-C.
 
-    FILE is read again when it changes. Exit codes: 0 stopped in order, 1 a part of the gateway
-    could not be kept running, 2 it could not start.
+    FILE is read again when it changes. With --config-branch the repository itself says who is
+    served, in its own gateway.yaml: a weight change is then a merge. FILE, or --repository alone,
+    then says only what belongs to the operator.
+
+    Exit codes: 0 stopped in order, 1 a part of the gateway could not be kept running, 2 it could
+    not start.
     """
     configure(log_format, log_level)
     # A second series for each one, of no use to anybody here.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    config = _load(file)
-    state = StateDirectory(config.state_dir)
     try:
-        state.open()
-        unit_key = state.unit_key(config, os.environ)
-        listener = _bind(config)
+        operator, source = _source(file, repository, config_branch)
+        with contextlib.closing(StateDirectory(operator.state_dir)) as state:
+            state.open()
+            unit_key = state.unit_key(operator, os.environ)
+            listener = bind(operator)
+            environment = _environment(_FOR_GIT)
+            arrivals = arrivals_of(operator, environment)
+            config = _first_config(source, arrivals)
+            front = partial(Front, config, source, arrivals, unit_key, git_environment=environment)
+            sys.exit(serve_until_told(front, listener))
     except GatewayError as error:
         _fail(str(error))
-    # Until the server listens to signals itself, and again after it has raised them once more.
-    asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
+
+
+def _source(
+    file: Path | None, repository: str | None, config_branch: str | None
+) -> tuple[OperatorConfig, FileSource | BranchSource]:
+    """The operator's settings, and where the whole configuration comes from."""
+    if config_branch is None:
+        if repository is not None:
+            raise click.UsageError("--repository goes with --config-branch; else FILE names it")
+        path = file or _DEFAULT_FILE
+        return load_config(path), FileSource(path)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            sys.exit(runner.run(_serve(config, file, unit_key, listener, asked)))
+        branch = Branch(config_branch)
+    except InvalidName as error:
+        raise click.BadParameter(str(error), param_hint="--config-branch") from None
+    if (file is None) == (repository is None):
+        raise click.UsageError("--config-branch goes with either FILE or --repository")
+    if file is None:
+        operator = parse_operator(json.dumps({"repository": repository}), "--repository")
+        operator = anchored(operator, Path.cwd())
+    else:
+        operator = load_operator(file)
+    memory = operator.state_dir / "configuration.json"
+    return operator, BranchSource(branch, operator, file, memory)
+
+
+def _first_config(source: FileSource | BranchSource, arrivals: Arrivals) -> Config:
+    if isinstance(source, FileSource):
+        return source.load()
+    arrivals.open()
+    try:
+        return source.begin(
+            lambda: arrivals.read_at_tip(source.branch, IN_REPOSITORY, MOST_BYTES + 1)
+        )
     finally:
-        state.close()
-
-
-class _Server(uvicorn.Server):
-    """Tells every caller that the connection ends before it closes one.
-
-    Else a caller that has just been answered may send its next request into a closing connection.
-    """
-
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._announce: Callable[[], None] | None = announce
-        self._loop = asyncio.get_running_loop()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        announce, self._announce = self._announce, None
-        if announce is None:  # the second signal does not wait
-            super().handle_exit(sig, frame)
-            return
-        announce()
-        end = partial(super().handle_exit, sig, frame)
-        self._loop.call_soon_threadsafe(self._loop.call_later, _FAREWELL, end)
-
-
-async def _serve(
-    config: Config, file: Path, unit_key: bytes, listener: socket.socket, asked: threading.Event
-) -> int:
-    """Run the front until it is told to stop; the process' exit code."""
-    front = Front(config, file, unit_key, git_environment=_environment(_FOR_GIT))
-    server = _Server(
-        uvicorn.Config(
-            front.app(),
-            http="httptools",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=30,
-        ),
-        front.closing.set,
-    )
-    front.on_give_up = lambda: setattr(server, "should_exit", True)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d", shown, port)
-    server.should_exit = asked.is_set()
-    await server.serve(sockets=[listener])
-    return 1 if front.gave_up or not server.started else 0
+        arrivals.close()
 
 
 @main.command()
 @_file
-def check(file: Path) -> None:
+@click.option(
+    "--in-repository", is_flag=True, help="FILE is one that --config-branch reads from a branch."
+)
+def check(file: Path | None, in_repository: bool) -> None:
     """Say every mistake in FILE (default: gateway.yaml); exit code 2 if there is one.
 
     It does not look into the repository: whether the branches exist shows in /branches.
     """
-    config = _load(file)
+    path = file or _DEFAULT_FILE
+    config: TeamConfig
+    if in_repository:
+        try:
+            config = parse_team(read_text(path).encode(), str(path))
+        except GatewayError as error:
+            _fail(str(error))
+        click.echo(f"{path} is right")
+    else:
+        config = whole = _load(path)
+        click.echo(f"{path} is right: {whole.repository}")
     total = sum(config.weights.values())
-    click.echo(f"{file} is right: {config.repository}")
     for name, branch in config.branches.items():
         role = ", the baseline" if name == config.baseline else ""
         click.echo(f"  {name}: {branch.weight / total:.1%} of the users{role}")
@@ -199,10 +210,11 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
     "--config",
     "file",
     type=click.Path(path_type=Path),
-    default=Path("gateway.yaml"),
+    default=_DEFAULT_FILE,
     show_default=True,
     help="The file that names the repository.",
 )
+@_repository
 @click.option(
     "--kind",
     type=click.Choice(["predictions", "decisions"]),
@@ -211,12 +223,12 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
     help="Which segments.",
 )
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="A file; - is stdout.")
-def export(branch: str, file: Path, kind: Kind, output: BinaryIO) -> None:
+def export(branch: str, file: Path, repository: str | None, kind: Kind, output: BinaryIO) -> None:
     """Write one BRANCH's published rows as one CSV file, read from the repository."""
-    config = _load(file)
+    address = repository or _load(file).repository
     try:
         name = Branch(branch)
-        for part in read_segments(config.repository, name, kind, _environment(_FOR_GIT)):
+        for part in read_segments(address, name, kind, _environment(_FOR_GIT)):
             output.write(part)
     except BrokenPipeError:
         # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.
@@ -254,22 +266,6 @@ def _load(file: Path) -> Config:
 def _fail(message: str) -> NoReturn:
     click.echo(message, err=True)
     sys.exit(2)
-
-
-def _bind(config: Config) -> socket.socket:
-    """A listening socket, so that the port is known, and refused, before anything starts."""
-    host, port = config.listen.host, config.listen.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise StateError(f"cannot listen: {error.strerror}", where=config.listen) from error
-    listener.setblocking(False)
-    return listener
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Reload: a changed gateway.yaml is put in force once every branch it weights is ready.
+"""Reload: a changed configuration is put in force once every branch it weights is ready.
 
 Only configuration reloads; models swap. A bad file keeps the old one in force and says so.
 """
@@ -9,15 +9,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from gateway.config import RESTART_ONLY, Config
-from gateway.config.document import load_config
 from gateway.errors import ConfigError
 from gateway.metrics import Metrics
 from gateway.names import Branch
 from gateway.routing import Routing
+from gateway.sources import Source
 from gateway.timestamps import rfc3339
 from gateway.workers.fleet import Fleet
 
@@ -27,11 +26,11 @@ _LOOK_EVERY = 1.0
 
 
 class Reload:
-    """The keeper of the file on disk."""
+    """The keeper of the configuration's source."""
 
     def __init__(
         self,
-        path: Path,
+        source: Source,
         *,
         routing: Routing,
         fleet: Fleet,
@@ -39,14 +38,14 @@ class Reload:
         prepare: Callable[[Config], Awaitable[None]],
         put_in_force: Callable[[Config], None],
         applied: Callable[[Config], Awaitable[None]],
-        decided: Callable[[str, str], None],
+        decided: Callable[[str, str, dict[str, str | None]], None],
         trouble: Callable[[Branch], str | None],
     ) -> None:
         """`prepare` makes the keepers want what both files name; `put_in_force` switches, at once;
-        `applied` leaves only what the new one names; `decided(decision, reason)` is recorded;
-        `trouble` is what the repository says is wrong with a branch.
+        `applied` leaves only what the new one names; `decided(decision, reason, place)` is
+        recorded; `trouble` is what the repository says is wrong with a branch.
         """
-        self._path = path
+        self._source = source
         self._routing = routing
         self._fleet = fleet
         self._metrics = metrics
@@ -62,13 +61,13 @@ class Reload:
         self._since = time.time()
 
     def status(self) -> dict[str, Any]:
-        """Is the file on disk in force, and if not, why."""
+        """Is what the source says in force, and if not, why."""
         if self._problem is not None:
             state = "refused"
         else:
             state = "waiting" if self._pending is not None else "in_force"
         return {
-            "file": str(self._path),
+            **self._source.place,
             "state": state,
             "reason": self._problem,
             "waiting_for": self._unready(self._pending) if self._pending is not None else {},
@@ -78,7 +77,7 @@ class Reload:
     async def run(self) -> None:
         """Look each second; the newest file wins over one that still waits."""
         while True:
-            content = await asyncio.to_thread(_read, self._path)
+            content = await asyncio.to_thread(self._source.content)
             if content != self._seen:
                 self._seen = content
                 await self._changed()
@@ -86,22 +85,20 @@ class Reload:
                 try:
                     await self._apply(self._pending)
                 except OSError as error:
-                    log.warning("%s is not wholly in force yet: %s", self._path.name, error)
+                    log.warning("%s is not wholly in force yet: %s", self._source.name, error)
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _changed(self) -> None:
-        path = self._path
         in_force = self._routing.config
         try:
-            config = await asyncio.to_thread(load_config, path)
-            _refuse_restart_only(in_force, config, path)
+            config = await asyncio.to_thread(self._source.load)
+            _refuse_restart_only(in_force, config, self._source.name)
         except ConfigError as error:
-            # The folder is the operator's business; the reason is also written into the branch.
-            self._problem = error.message.replace(str(path), path.name)
+            self._problem = error.message
             await self._forget_pending()
             self._metrics.config_changes_by["refused"].inc()
-            log.error("refused, the old file stays in force:\n%s", self._problem)
-            self._decided("config_refused", self._problem)
+            log.error("refused, the old one stays in force:\n%s", self._problem)
+            self._decided("config_refused", self._problem, self._source.place)
             return
         self._problem = None
         if config == in_force:
@@ -111,7 +108,7 @@ class Reload:
         await self._prepare(config)
         if unready := self._unready(config):
             self._metrics.config_changes_by["waiting"].inc()
-            log.info("the changed %s waits for %s", path.name, _told(unready))
+            log.info("the changed %s waits for %s", self._source.name, _told(unready))
 
     async def _forget_pending(self) -> None:
         """Stop wanting what only the superseded file named."""
@@ -125,12 +122,13 @@ class Reload:
             self._before = self._routing.config.weights
             self._put_in_force(config)
         await self._applied(config)
+        await asyncio.to_thread(self._source.remember)
         self._pending = None
         self._since = time.time()
         self._metrics.config_changes_by["applied"].inc()
         words = f"weights {_words(self._before)} became {_words(config.weights)}"
-        log.info("%s is in force: %s", self._path.name, words)
-        self._decided("config_applied", words)
+        log.info("%s is in force: %s", self._source.name, words)
+        self._decided("config_applied", words, self._source.place)
 
     def _unready(self, config: Config) -> dict[str, str]:
         """The branches of positive weight that are not loaded, each with the reason."""
@@ -144,20 +142,14 @@ class Reload:
         return unready
 
 
-def _refuse_restart_only(old: Config, new: Config, path: Path) -> None:
-    changed = [name for name in sorted(RESTART_ONLY) if getattr(old, name) != getattr(new, name)]
+def _refuse_restart_only(old: Config, new: Config, name: str) -> None:
+    changed = [
+        field for field in sorted(RESTART_ONLY) if getattr(old, field) != getattr(new, field)
+    ]
     if changed:
         raise ConfigError(
-            [f"{path.name}: {name}: takes effect only by a restart of gateway" for name in changed]
+            [f"{name}: {field}: takes effect only by a restart of gateway" for field in changed]
         )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        # Stands for the content: the change is seen, and load_config says what is wrong.
-        return f"\x00{error.strerror}".encode()
 
 
 def _told(reasons: dict[str, str]) -> str:

@@ -1,7 +1,11 @@
-"""What each branch served last, kept over restarts: a start needs no remote, and no new epoch."""
+"""What each branch served last, kept over restarts: a start needs no remote, and no new epoch.
+
+As a keeper it writes beside the loop, and again while the disk refuses.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass
@@ -12,6 +16,8 @@ from gateway.names import Branch, Commit, Fingerprint
 from gateway.state import write_atomically
 
 log = logging.getLogger(__name__)
+
+_TRY_AGAIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,8 @@ class ServedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.branches: dict[Branch, Served] = {}
+        self._news: dict[Branch, Served] = {}
+        self._wake = asyncio.Event()
 
     def read(self) -> None:
         """Take over what is there; an unreadable file is as good as none, and said."""
@@ -40,6 +48,28 @@ class ServedFile:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s is unreadable and begun anew: %s", self._path, error)
+
+    def note(self, branch: Branch, served: Served) -> None:
+        """To be written down by `run`, or by `write` at the end."""
+        self._news[branch] = served
+        self._wake.set()
+
+    async def run(self) -> None:
+        """The keeper's body."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await asyncio.to_thread(self.write)
+            except OSError as error:
+                log.warning("what serves could not be written down: %s", error)
+                await asyncio.sleep(_TRY_AGAIN)
+                self._wake.set()
+
+    def write(self) -> None:
+        """Write what was noted; OSError while the disk refuses it."""
+        for branch, served in list(self._news.items()):
+            self.put(branch, served)
 
     def put(self, branch: Branch, served: Served) -> None:
         """Remember, if it is news; OSError while the disk refuses it."""

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.config.settings import Config
+from gateway.config.settings import OperatorConfig
 from gateway.errors import StateError
 
 _KEY_BYTES = 32
@@ -52,7 +52,7 @@ class StateDirectory:
             os.close(self._lock)
             self._lock = -1
 
-    def unit_key(self, config: Config, environ: Mapping[str, str]) -> bytes:
+    def unit_key(self, config: OperatorConfig, environ: Mapping[str, str]) -> bytes:
         """The key of unit hashes, 16 to 64 bytes: as configured, else made here once."""
         if config.unit_key_env is not None:
             given = os.fsencode(environ.get(config.unit_key_env, "").strip())

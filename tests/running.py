@@ -33,6 +33,11 @@ def serve_py(name: str) -> dict[str, str]:
     return {"src/serve.py": SERVE.format(name=name)}
 
 
+def team(branches: Mapping[str, Mapping[str, Any]], baseline: str = "prod") -> dict[str, Any]:
+    """The half of gateway.yaml that may stand in the repository."""
+    return {"baseline": baseline, "branches": {name: dict(b) for name, b in branches.items()}}
+
+
 class Gateway:
     """One `gateway serve` process on a folder of its own."""
 
@@ -44,18 +49,22 @@ class Gateway:
         *,
         baseline: str = "prod",
         environ: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        """`settings` are further keys of gateway.yaml; flush and poll are short here."""
+        """`settings` are further keys of gateway.yaml; flush and poll are short here.
+
+        With `--config-branch` among the `arguments`, baseline and branches stay out of it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.file = folder / "gateway.yaml"
         self.environ = dict(environ or {})
+        self.arguments = list(arguments)
         monitoring = {"flush": "1s", "sample_rows": "all", **settings.pop("monitoring", {})}
         self.settings: dict[str, Any] = {
             "repository": str(remote.path),
-            "baseline": baseline,
-            "branches": {name: dict(branch) for name, branch in branches.items()},
+            **(team(branches, baseline) if "--config-branch" not in self.arguments else {}),
             "listen": "127.0.0.1:0",
             "poll": "300ms",
             "monitoring": monitoring,
@@ -75,7 +84,7 @@ class Gateway:
         mark = len(self.words())
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", str(self.file)],
+                [sys.executable, "-m", "gateway", "serve", str(self.file), *self.arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},

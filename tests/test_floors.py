@@ -17,10 +17,10 @@ FLOORS = {
     " config.settings config.sections config.quantities config.addresses",
     2: "config journal metrics repositories state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner",
-    3: "repositories.watcher workers monitoring routing served",  # keepers
+    3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
     4: "web",
-    5: "app cli demo __main__",  # the roof
+    5: "app listening cli demo __main__",  # the roof
 }
 STILL_TO_COME = {"statistics"}
 FORBIDDEN = {"utils", "base", "common", "helpers", "manager", "types", "logging", "server"}

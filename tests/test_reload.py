@@ -20,10 +20,19 @@ from gateway.config.document import load_config
 from gateway.metrics import Metrics
 from gateway.reload import Reload
 from gateway.routing import Routing
+from gateway.sources import FileSource
 from gateway.workers.fleet import Fleet
 
 #: How often any keeper here has read its file.
 LOOKS = [0]
+
+
+class Counted(FileSource):
+    """The file, and how often it was looked at."""
+
+    def content(self) -> bytes:
+        LOOKS[0] += 1
+        return super().content()
 
 
 class Story:
@@ -39,14 +48,14 @@ class Story:
         self.metrics = Metrics()
         self.routing = Routing(load_config(self.file), b"k" * 32, {})
         self.reload = Reload(
-            self.file,
+            Counted(self.file),
             routing=self.routing,
             fleet=cast(Fleet, self),
             metrics=self.metrics,
             prepare=self._prepare,
             put_in_force=self.routing.apply,
             applied=self._applied,
-            decided=lambda decision, reason: self.decisions.append(decision),
+            decided=lambda decision, reason, place: self.decisions.append(decision),
             trouble=lambda branch: None,
         )
 
@@ -95,14 +104,7 @@ def tell(tmp_path: Path, body: Callable[[Story], Awaitable[None]], *, looked: bo
 
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = room._read
-
-    def counted(path: Path) -> bytes:
-        LOOKS[0] += 1
-        return real(path)
-
     monkeypatch.setattr(room, "_LOOK_EVERY", 0.01)
-    monkeypatch.setattr(room, "_read", counted)
 
 
 def test_a_file_changed_while_the_gateway_started_is_seen(tmp_path: Path) -> None:

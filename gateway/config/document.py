@@ -37,13 +37,13 @@ _IN_REPOSITORY = dict.fromkeys(
 
 def load_config(path: Path) -> Config:
     """The settings in a file, its relative paths resolved against the file's folder."""
-    return _anchored(_parse(read_text(path), str(path), Config), path.absolute().parent)
+    return anchored(_parse(read_text(path), str(path), Config), path.absolute().parent)
 
 
 def load_operator(path: Path) -> OperatorConfig:
     """The operator's half in a file of its own, beside a gateway.yaml in the repository."""
     found = _parse(read_text(path), str(path), OperatorConfig, _IN_REPOSITORY)
-    return _anchored(found, path.absolute().parent)
+    return anchored(found, path.absolute().parent)
 
 
 def parse_config(text: str, name: str) -> Config:
@@ -156,7 +156,7 @@ def _row_and_column(before: bytes) -> tuple[int, int]:
     return before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
 
 
-def _anchored(config: Operator, folder: Path) -> Operator:
+def anchored(config: Operator, folder: Path) -> Operator:
     """Relative paths resolved; an address (`…://`, and git's `host:path`) is none."""
     changed: dict[str, Any] = {"state_dir": folder / config.state_dir}
     if config.unit_key_file is not None:

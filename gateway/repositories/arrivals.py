@@ -47,14 +47,14 @@ class Arrivals:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._git = git
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self._remembered = remembered
         self._bounds = bounds
         self._clock = clock
 
     def open(self) -> None:
         """Ready the cache, the snapshots and the memory; what a crash left is cleared."""
-        self._snapshots.open()
+        self.snapshots.open()
         self._remembered.load()
         self._git.prepare()
 
@@ -69,9 +69,9 @@ class Arrivals:
     def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
         """What the branch served last, from disk alone; None if that is not there."""
         last = self._remembered.get(branch)
-        if last is None or last.model != model or not self._snapshots.has(last.fingerprint):
+        if last is None or last.model != model or not self.snapshots.has(last.fingerprint):
             return None
-        lease = self._snapshots.lease(last.fingerprint)
+        lease = self.snapshots.lease(last.fingerprint)
         return _move(branch, last, lease), lease
 
     def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
@@ -103,10 +103,30 @@ class Arrivals:
         self._remembered.put(branch, settled)
         return Move(branch, move.tip, commit, known, move.fingerprint, move.root)
 
+    def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
+        """The beginning of a plain file of the commit, at most so long; None if there is none."""
+        return self._healed(lambda: self._read_file(tip, path, most_bytes))
+
+    def read_at_tip(
+        self, branch: Branch, path: str, most_bytes: int
+    ) -> tuple[Commit, bytes | None]:
+        """The branch's present tip and what `read_file` says of it; MissingRef if it is gone."""
+        tip = self._healed(lambda: self._git.fetch_tip(branch, deadline=self._bounds.listing))
+        return tip, self.read_file(tip, path, most_bytes)
+
+    def _read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
+        self._git.fetch(tip, deadline=self._bounds.listing)
+        entries = self._git.ls_paths(tip, [path])
+        if [entry.plain for entry in entries] != [True]:
+            return None
+        self._git.prefetch([entries[0].oid], deadline=self._bounds.listing)
+        with self._git.blobs(deadline=self._bounds.listing) as reader:
+            return reader.beginning(entries[0].oid, most_bytes)
+
     def tidy(self, tips: Iterable[Commit]) -> None:
         """Forget what is neither served nor among the last few."""
         self._git.forget_all_but(tips)
-        self._snapshots.prune()
+        self.snapshots.prune()
 
     def _take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
         where = _place(branch, tip)
@@ -125,7 +145,7 @@ class Arrivals:
                 where=where,
             )
 
-        lease = self._snapshots.build(found, write)
+        lease = self.snapshots.build(found, write)
         try:
             last = self._remembered.get(branch)
             same = last is not None and last.fingerprint == found and last.commit_known

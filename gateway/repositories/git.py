@@ -62,6 +62,11 @@ class Entry:
     oid: str
     path: str
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is an ordinary file: no folder, link or submodule."""
+        return self.mode in ("100644", "100755")
+
 
 class Git:
     """A cache directory of one remote. Every call is bounded by `deadline` seconds.

@@ -20,6 +20,7 @@ from gateway.errors import ContentError, MissingRef, RepositoryError
 from gateway.names import Branch, Commit
 from gateway.repositories.arrivals import Arrivals
 from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
+from gateway.repositories.followed_file import FollowedFile
 from gateway.repositories.move import Move
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Watcher:
         deliver: Callable[[Move], None],
         trouble: Callable[[Branch, Commit | None, Kind, str], None],
         polled: Callable[[str], None] = lambda result: None,
+        file: FollowedFile | None = None,
         chance: random.Random | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
@@ -62,6 +64,7 @@ class Watcher:
         self._deliver = deliver
         self._trouble = trouble
         self._polled = polled
+        self._file = file
         self._chance = chance or random.Random()  # noqa: S311  spreads polls, keeps no secret
         self._now = now
         self._followed = {branch: Followed(branch, model, poll) for branch, model in wanted.items()}
@@ -150,7 +153,32 @@ class Watcher:
                 self._gone(followed)
             else:
                 self._start(followed, tip)
+        if self._file is not None:
+            self._look_at_file(self._file, heads.get(self._file.branch))
         return self._poll
+
+    def _look_at_file(self, file: FollowedFile, tip: Commit | None) -> None:
+        if tip is None:
+            file.trouble = f"the repository has no branch {file.branch}"
+        elif tip != file.tip and not file.busy and self._tasks is not None:
+            file.busy = True
+            self._tasks.create_task(self._read_file(file, tip))
+
+    async def _read_file(self, file: FollowedFile, tip: Commit) -> None:
+        """Hand over what the tip holds; what fails is tried again at the next look."""
+        try:
+            async with self._slots:
+                content = await self._in_thread(
+                    self._arrivals.read_file, tip, file.path, file.most_bytes
+                )
+        except (RepositoryError, OSError) as error:
+            file.trouble = f"{file.path} of {file.branch} at {tip} cannot be read: {error}"
+            log.warning("%s", file.trouble)
+        else:
+            file.tip, file.trouble = tip, None
+            file.changed(tip, content)
+        finally:
+            file.busy = False
 
     def _unreachable(self, error: Exception) -> float:
         self._last_error = str(error)
