@@ -37,6 +37,7 @@ def test_the_readme_is_short_and_its_commands_are_the_ones_run_here() -> None:
         ["gateway", "check"],
         ["gateway", "serve"],
         ["curl", "-s"],
+        ["gateway", "serve"],  # --config-branch: tests/stories/test_configuration_from_a_branch.py
     ]
 
 
@@ -71,7 +72,7 @@ def test_the_file_the_request_and_the_answer_of_the_readme_are_real(
     assert "ab-test-210323: 10.0% of the users" in checked.stdout
     gateway.start()
 
-    request = blocks("sh")[-1]
+    (request,) = (block for block in blocks("sh") if block.startswith("curl"))
     words = shlex.split(request)
     header, value = words[words.index("-H") + 1].split(": ")
     url = words[2].replace("localhost:8080", gateway.url.removeprefix("http://"))
