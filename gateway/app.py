@@ -169,7 +169,7 @@ class Front:
             fleet=self.fleet,
             recorder=self.recorder,
             repository=self.watcher.status,
-            monitor=lambda: {**self.monitor.status, "pid": self.monitor.pid},
+            monitor=self.monitor.report,
             configuration=self._configuration,
             snapshots=self.routing.config.state_dir / "snapshots",
         )
@@ -372,7 +372,10 @@ class Front:
             "monitoring": config.monitoring.model_dump(mode="json"),
             "branches": list(config.branches),
         }
-        write_atomically(self._settings_file, json.dumps(settings).encode())
+        try:
+            write_atomically(self._settings_file, json.dumps(settings).encode())
+        except OSError as error:
+            log.warning("the monitor keeps the settings it has: %s", error)
 
     def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
         config = self.routing.config

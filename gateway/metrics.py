@@ -27,6 +27,8 @@ STATUSES = (
 RELOADS = ("swapped", "quarantined")
 WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
 PUSHES = ("pushed", "failed")
+TROUBLES = ("missing", "content", "remote", "machine")
+CACHES = ("read", "write")
 REFUSED_BODIES = ("too_large", "unreadable")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Family = TypeVar("Family", Counter, Gauge, Histogram)
@@ -55,6 +57,8 @@ class BranchMetrics:
         self.output_dropped = metrics.output_dropped.labels(branch)
         self.pushes = {r: metrics.pushes.labels(branch, r) for r in PUSHES}
         self.weight = metrics.branch_weight.labels(branch)
+        self.troubles = {r: metrics.branch_trouble.labels(branch, r) for r in TROUBLES}
+        self.diverted = metrics.branch_diverted.labels(branch)
 
     def show_serving(self, commit: str, fingerprint: str) -> None:
         """Point the info metric at what serves now; the former series goes away."""
@@ -146,6 +150,18 @@ class Metrics:
             "Lines of branch code beyond the rate that is kept.",
             "branch",
         )
+        self.branch_trouble = self._gauge(
+            "gateway_branch_trouble",
+            "1 while this is wrong: missing from the repository, content that is refused, remote"
+            " away, or this machine's disk.",
+            "branch",
+            "reason",
+        )
+        self.branch_diverted = self._gauge(
+            "gateway_branch_diverted",
+            "1 while the rows go to the side branch although the branch is their target.",
+            "branch",
+        )
         self.pushes = self._counter(
             "gateway_pushes_total", "Monitoring commits by how they ended.", "branch", "result"
         )
@@ -163,6 +179,13 @@ class Metrics:
         )
         polls = self._counter("gateway_polls_total", "Polls of the repository.", "result")
         self.polls_by = {result: polls.labels(result) for result in ("ok", "failed")}
+        self.repository_up = self._gauge(
+            "gateway_repository_up", "1 if the last poll of the repository was answered."
+        )
+        cache_bytes = self._gauge(
+            "gateway_repository_cache_bytes", "Size of a git cache when last looked at.", "cache"
+        )
+        self.cache_bytes = {cache: cache_bytes.labels(cache) for cache in CACHES}
         changes = self._counter(
             "gateway_config_changes_total", "Changes of gateway.yaml by how they ended.", "result"
         )

@@ -120,7 +120,9 @@ class Remote:
         return git(self.path, "rev-parse", f"refs/heads/{branch}")
 
     def files(self, branch: str, under: str = "") -> list[str]:
-        """Paths in the branch's tip, below `under`."""
+        """Paths in the branch's tip, below `under`; none of a branch that is not there."""
+        if not git(self.path, "for-each-ref", f"refs/heads/{branch}"):
+            return []
         listed = git(self.path, "ls-tree", "-r", "--name-only", f"refs/heads/{branch}")
         return [name for name in listed.splitlines() if name.startswith(under)]
 

@@ -61,6 +61,8 @@ class Gateway:
         self.file = folder / "gateway.yaml"
         self.environ = dict(environ or {})
         self.arguments = list(arguments)
+        #: What runs the command, where it is not run as it is.
+        self.prefix: list[str] = []
         monitoring = {"flush": "1s", "sample_rows": "all", **settings.pop("monitoring", {})}
         self.settings: dict[str, Any] = {
             "repository": str(remote.path),
@@ -84,7 +86,11 @@ class Gateway:
         mark = len(self.words())
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", str(self.file), *self.arguments],
+                [
+                    *self.prefix,
+                    *(sys.executable, "-m", "gateway", "serve", str(self.file)),
+                    *self.arguments,
+                ],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environ},

@@ -13,7 +13,7 @@ from gateway.names import Branch
 UNITS = {"requests", "seconds", "rows", "columns", "ratio", "bytes", "lines", "workers", "exits"}
 UNITS |= {"reloads", "pushes", "polls", "changes", "restarts", "chunks", "info"}
 #: States, 0 or 1.
-UNITS |= {"ready", "quarantined", "waiting"}
+UNITS |= {"ready", "quarantined", "waiting", "trouble", "diverted", "up"}
 
 
 def samples(metrics: Metrics) -> Iterator[Sample]:
@@ -61,6 +61,7 @@ def test_only_the_info_metric_has_a_label_that_grows_with_commits() -> None:
     names = {s.name for s in samples(metrics) if {"commit", "fingerprint"} & s.labels.keys()}
     assert names == {"gateway_branch_info"}
     bounded = {"branch", "status", "result", "reason", "keeper", "le", "commit", "fingerprint"}
+    bounded |= {"cache"}
     assert {label for s in samples(metrics) for label in s.labels} <= bounded
 
 

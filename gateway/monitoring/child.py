@@ -39,6 +39,7 @@ class MonitorChild:
         self._process: asyncio.subprocess.Process | None = None
         #: The newest document; from before this start until the monitor speaks.
         self.status: dict[str, Any] = {}
+        self._death: str | None = None
 
     def remember(self) -> None:
         """Take over what the last monitor said."""
@@ -60,9 +61,11 @@ class MonitorChild:
         assert process.stdout is not None
         try:
             async for line in process.stdout:
+                self._death = None
                 self.status = json.loads(line)
                 self._changed(self.status)
             code = await process.wait()
+            self._death = f"the monitor ended with exit code {code}; rows wait until it runs again"
             raise MonitorDied(f"the monitor process ended with {code}")
         except asyncio.CancelledError:
             raise
@@ -75,6 +78,11 @@ class MonitorChild:
         process = self._process
         if process is not None and process.returncode is None and process.stdin is not None:
             process.stdin.write(b"look\n")
+
+    def report(self) -> dict[str, Any]:
+        """The newest document, with the process' id and what is wrong with the process itself."""
+        trouble = self._death or self.status.get("trouble")
+        return {**self.status, "pid": self.pid, "trouble": trouble}
 
     @property
     def pid(self) -> int | None:

@@ -15,7 +15,8 @@ from gateway.monitoring.layout import Kind, kind_folder, parse_path
 from gateway.monitoring.publisher import side_branch
 from gateway.monitoring.segments import COLUMNS
 from gateway.names import Branch
-from gateway.repositories.git import Entry, Git
+from gateway.repositories.git import Git
+from gateway.repositories.trees import Entry
 
 _FETCHED = 256
 _READ = 8

@@ -42,6 +42,7 @@ _LONGEST_BACKOFF = 60.0
 _GIT_DEADLINE = 60.0
 _CACHE_BYTES = 256 * 1024 * 1024
 _LOCK_WAIT = 30.0
+_TROUBLED_WAIT = 5.0
 
 
 class Finishing:
@@ -111,6 +112,7 @@ class Monitor:
         jitter: Callable[[], float],
     ) -> None:
         self.settings = settings
+        self.trouble: str | None = None
         self._git = git
         self._store = store
         self._finishing = finishing
@@ -141,7 +143,8 @@ class Monitor:
                 self._backlog.settle(self.settings, self._now())
 
     def status(self) -> dict[str, object]:
-        return document(self.settings, self._store, self._backlog, self._policy())
+        found = document(self.settings, self._store, self._backlog, self._policy())
+        return {**found, "trouble": self.trouble, "cache": self._publisher.cache_status()}
 
     def _publish(self, branch: Branch, turn: _Turn) -> bool:
         segments = self._backlog.segments(branch, self.settings, _PUSH_BYTES)
@@ -217,12 +220,22 @@ def run_monitor(
 def _run(monitor: Monitor, settings_path: Path, voice: _Voice, finishing: Finishing) -> None:
     while not finishing.asked:
         monitor.settings = _reread(settings_path, monitor.settings)
-        monitor.step()
+        monitor.trouble = _tried(monitor.step)
         if not voice.say(monitor.status()):
             finishing.ask()
-        finishing.wait(1.0)
-    monitor.last_step()
+        finishing.wait(1.0 if monitor.trouble is None else _TROUBLED_WAIT)
+    monitor.trouble = _tried(monitor.last_step)
     voice.say(monitor.status())
+
+
+def _tried(step: Callable[[], None]) -> str | None:
+    """What the machine refused, in words: nothing is lost, and it is tried again."""
+    try:
+        step()
+    except (StateError, OSError) as error:
+        log.error("chunks wait on the disk: %s", error)
+        return f"chunks wait on the disk: {error}"
+    return None
 
 
 def _reread(path: Path, settings: MonitorSettings) -> MonitorSettings:
@@ -279,7 +292,11 @@ class _Voice:
         if text == self._said:
             return True
         self._said = text
-        write_atomically(self._file, text)
+        try:
+            write_atomically(self._file, text)
+        except OSError as error:
+            log.warning("%s could not be written: %s", self._file, error)
+            self._said = b""
         try:
             self._stdout.write(text)
             self._stdout.flush()

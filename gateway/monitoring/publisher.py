@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 from gateway.chunks import ChunkKey
@@ -26,7 +25,6 @@ Target = Literal["branch", "side-branch"]
 _TRIES = 6
 _FIRST_PAUSE = 0.05
 _SLIM_EVERY = 32
-_BLOCK = 4096
 
 
 def side_branch(branch: Branch) -> Branch:
@@ -101,6 +99,7 @@ class Publisher:
         self._identity = identity
         self._pushed: dict[str, Commit] = {}
         self._pushes = 0
+        self._cache_bytes = 0
 
     def publish(self, branch: Branch, segments: Sequence[Segment], policy: Policy) -> None:
         """Put every segment into git, once, and confirm its chunk in the store.
@@ -131,9 +130,15 @@ class Publisher:
         for commit in kept:
             self._git.fetch(commit)
         self._git.forget_all_but(kept)
-        if _size(self._git.cache / "objects") > most_bytes:
+        self._cache_bytes = self._git.stored_bytes()
+        if self._cache_bytes > most_bytes:
             self._pushed.clear()
             self._git.rebuild()
+            self._cache_bytes = 0
+
+    def cache_status(self) -> dict[str, int]:
+        """How large the write cache was when last looked at, and how often it was begun anew."""
+        return {"bytes": self._cache_bytes, "rebuilds": self._git.generation}
 
     def _bring(self, branch: Branch, arrivals: _Arrivals, policy: Policy) -> None:
         target = policy.tries(self._store.publication(branch))
@@ -218,8 +223,3 @@ class Publisher:
         changed = replace(state, **changes)
         if changed != state:
             self._store.set_publication(branch, changed)
-
-
-def _size(folder: Path) -> int:
-    """On the disk: even the smallest object takes a block."""
-    return sum(max(_BLOCK, file.stat().st_size) for file in folder.rglob("*") if file.is_file())

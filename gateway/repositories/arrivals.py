@@ -6,8 +6,10 @@ failures is the watcher's.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,23 +18,26 @@ from gateway.errors import ContentError, RepositoryError
 from gateway.names import Branch, Commit
 from gateway.repositories.content import write_content
 from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
-from gateway.repositories.git import DamagedCache, Entry, Git
+from gateway.repositories.git import DamagedCache, Git
 from gateway.repositories.move import Move
 from gateway.repositories.provenance import provenance
 from gateway.repositories.remembered import LastGood, Remembered
 from gateway.repositories.snapshots import Lease, Snapshots
+from gateway.repositories.trees import Entry
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds a listing, a download and the search for provenance may take; bytes of a snapshot."""
+    """Seconds a listing, a download and the search for provenance may take; bytes of a snapshot,
+    and of the cache before it is begun anew."""
 
     listing: float = 20.0
     download: float = 1800.0
     provenance: float = 5.0
     snapshot_bytes: int = 10 * 1024**3
+    cache_bytes: int = 1024**3
 
 
 class Arrivals:
@@ -51,6 +56,9 @@ class Arrivals:
         self._remembered = remembered
         self._bounds = bounds
         self._clock = clock
+        self._guard = threading.Lock()
+        self._users = 0
+        self._cache_bytes = 0
 
     def open(self) -> None:
         """Ready the cache, the snapshots and the memory; what a crash left is cleared."""
@@ -80,10 +88,9 @@ class Arrivals:
         ContentError if the commit cannot be served; MissingRef if the tip is gone again;
         RemoteUnavailable if the remote fails.
         """
-        if self._git.crowded:
-            self._git.rebuild()
         try:
-            return self._healed(lambda: self._take(branch, tip, model))
+            with self._recycled():
+                return self._healed(lambda: self._take(branch, tip, model))
         except DamagedCache as damage:
             raise ContentError(
                 f"git cannot read this commit, even from a new cache: {damage.message}",
@@ -95,8 +102,10 @@ class Arrivals:
         last = self._remembered.get(branch)
         if last is None or last.fingerprint != move.fingerprint:
             return None
-        entries = self._git.ls_paths(move.tip, SERVED)
-        commit, known = self._search(move.tip, entries, deadline)
+        with self._recycled():
+            self._git.fetch(move.tip, deadline=deadline)
+            entries = self._git.ls_paths(move.tip, SERVED)
+            commit, known = self._search(move.tip, entries, deadline)
         if not known:
             return None
         settled = LastGood(move.tip, commit, known, move.fingerprint, last.model)
@@ -105,7 +114,8 @@ class Arrivals:
 
     def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
         """The beginning of a plain file of the commit, at most so long; None if there is none."""
-        return self._healed(lambda: self._read_file(tip, path, most_bytes))
+        with self._recycled():
+            return self._healed(lambda: self._read_file(tip, path, most_bytes))
 
     def read_at_tip(
         self, branch: Branch, path: str, most_bytes: int
@@ -122,6 +132,29 @@ class Arrivals:
         self._git.prefetch([entries[0].oid], deadline=self._bounds.listing)
         with self._git.blobs(deadline=self._bounds.listing) as reader:
             return reader.beginning(entries[0].oid, most_bytes)
+
+    def cache_status(self) -> dict[str, int]:
+        """How large the cache was when it was last looked at, and how often it was begun anew."""
+        return {"bytes": self._cache_bytes, "rebuilds": self._git.generation}
+
+    @contextlib.contextmanager
+    def _recycled(self) -> Iterator[None]:
+        """Use the cache; one that has grown is begun anew first, when nobody else is in it.
+
+        Snapshots hold what is served: all that the cache keeps can be fetched again.
+        """
+        with self._guard:
+            if not self._users:
+                self._cache_bytes = self._git.stored_bytes()
+                if self._cache_bytes > self._bounds.cache_bytes or self._git.crowded:
+                    self._git.rebuild()
+                    self._cache_bytes = 0
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
 
     def tidy(self, tips: Iterable[Commit]) -> None:
         """Forget what is neither served nor among the last few."""

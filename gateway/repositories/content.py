@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from gateway.errors import ContentError
 from gateway.names import Commit
 from gateway.repositories.blobs import Blobs
-from gateway.repositories.git import Entry, Git
+from gateway.repositories.git import Git
+from gateway.repositories.trees import Entry
 
 _LINK, _EXECUTABLE, _SUBMODULE = "120000", "100755", "160000"
 _LFS = b"version https://git-lfs.github.com/spec/"

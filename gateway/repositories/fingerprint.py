@@ -10,7 +10,8 @@ from hashlib import blake2b
 
 from gateway.errors import ContentError
 from gateway.names import Commit, Fingerprint
-from gateway.repositories.git import Entry, Git
+from gateway.repositories.git import Git
+from gateway.repositories.trees import Entry
 
 SERVED = ("metrics", "models", "pylock.toml", "requirements.txt", "src", "uv.lock")
 

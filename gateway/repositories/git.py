@@ -20,7 +20,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import MissingRef, RemoteUnavailable, StateError
@@ -28,6 +27,7 @@ from gateway.names import Branch, Commit, InvalidName
 from gateway.repositories.blobs import Blobs
 from gateway.repositories.gitprocess import Address, Done, GitProcess
 from gateway.repositories.pushes import push_error
+from gateway.repositories.trees import Entry, parse_entries
 
 _LOCK = re.compile(r"Unable to create '([^']+\.lock)'")
 _GONE = re.compile(r"not our ref|couldn't find remote ref|unadvertised object")
@@ -37,6 +37,8 @@ _DAMAGE = re.compile(
     r"|invalid index-pack output|did not send all necessary objects|bad signature"
 )
 _MOST_PACKS = 1500
+_BLOCK = 4096
+_FULL = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 _UNFILTERED = "gateway-unfiltered"
 _FETCH = [
     "fetch",
@@ -53,23 +55,10 @@ class DamagedCache(RemoteUnavailable):
     """The local cache cannot be read: `rebuild()` it, then try again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a tree. `mode` as git prints it; `kind` is blob, tree or commit (submodule)."""
-
-    mode: str
-    kind: str
-    oid: str
-    path: str
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is an ordinary file: no folder, link or submodule."""
-        return self.mode in ("100644", "100755")
-
-
 class Git:
     """A cache directory of one remote. Every call is bounded by `deadline` seconds.
+
+    Beside what each call names, StateError says that the disk under the cache is full.
 
     `environment` is the whole environment of git children. Only this object may use `cache`: a
     lock file found in it is a dead process's and is removed. Methods that say "local" never use
@@ -131,6 +120,15 @@ class Git:
         """So many fetches are kept that git gets slow: time to `rebuild` (local)."""
         return sum(1 for _ in self.cache.glob("objects/pack/*.pack")) > _MOST_PACKS
 
+    def stored_bytes(self) -> int:
+        """What the cache's objects take on the disk: even the smallest takes a block (local)."""
+        size = 0
+        for folder, _, names in os.walk(self.cache / "objects"):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    size += max(_BLOCK, os.stat(f"{folder}/{name}").st_size)  # noqa: PTH116
+        return size
+
     @property
     def filters(self) -> bool:
         """Whether the remote leaves blobs out when asked; True until it was seen not to (local)."""
@@ -180,9 +178,11 @@ class Git:
         if done.code != 0 and _LOCK.search(done.words):
             with self._writing:
                 if self._remove_stale_lock(done.words):
-                    return self._process.run(
+                    done = self._process.run(
                         arguments, stdin=stdin, deadline=limit, network=network
                     )
+        if done.code != 0 and _disk_is_full(done.words):
+            raise StateError(f"git {arguments[0]}: {done.words}", where=str(self.cache))
         return done
 
     def _remove_stale_lock(self, words: str) -> bool:
@@ -306,14 +306,16 @@ class Git:
         arguments = ["ls-tree", "-z", "--full-tree", *(["-r"] if recursive else []), commit]
         if path:
             arguments += ["--", f"{path.rstrip('/')}/"]
-        return _entries(self.run(arguments))
+        return parse_entries(self.run(arguments))
 
     def ls_paths(
         self, commit: Commit, paths: Sequence[str], *, recursive: bool = False
     ) -> list[Entry]:
         """The entries of exactly these paths, those that exist (below them if `recursive`)."""
         depth = ["-r"] if recursive else []
-        return _entries(self.run(["ls-tree", "-z", "--full-tree", *depth, commit, "--", *paths]))
+        return parse_entries(
+            self.run(["ls-tree", "-z", "--full-tree", *depth, commit, "--", *paths])
+        )
 
     def history(self, commit: Commit, limit: int) -> list[Commit]:
         """The commit and its first parents, newest first, as far as they are here (local)."""
@@ -384,10 +386,7 @@ class Git:
             raise push_error(done, self.address, ref)
 
 
-def _entries(listed: bytes) -> list[Entry]:
-    found = []
-    for record in listed.split(b"\0")[:-1]:
-        head, _, path = record.partition(b"\t")
-        mode, kind, oid = head.decode().split()
-        found.append(Entry(mode, kind, oid, os.fsdecode(path)))
-    return found
+def _disk_is_full(words: str) -> bool:
+    """Whether it is ours: the disk of the remote speaks through lines of its own."""
+    ours = (part for part in words.split("; ") if not part.startswith("remote:"))
+    return any(_FULL.search(part) for part in ours)

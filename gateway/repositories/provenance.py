@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from gateway.errors import RemoteUnavailable
 from gateway.names import Commit
 from gateway.repositories.fingerprint import SERVED
-from gateway.repositories.git import Entry, Git
+from gateway.repositories.git import Git
+from gateway.repositories.trees import Entry
 
 WINDOW = 500
 _STEPS = (50, WINDOW)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from gateway.errors import ContentError, MissingRef, RepositoryError
+from gateway.errors import ContentError, MissingRef, RepositoryError, StateError
 from gateway.names import Branch, Commit
 from gateway.repositories.arrivals import Arrivals
 from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 _JITTER = 0.2
 _AT_ONCE = 4
+#: What the remote, the disk or a damaged cache do to any call.
+_FAILURES = (RepositoryError, StateError, OSError)
 _SETTLING = (10.0, 30.0, 60.0)
 
 
@@ -105,6 +107,7 @@ class Watcher:
             "last_poll": _stamp(self._last_poll),
             "last_success": _stamp(self._last_success),
             "last_error": self._last_error,
+            "cache": self._arrivals.cache_status(),
             "branches": {
                 branch: {
                     "tip": followed.tip,
@@ -141,7 +144,7 @@ class Watcher:
         self._last_poll = self._now()
         try:
             heads = await self._in_thread(self._arrivals.heads)
-        except (RepositoryError, OSError) as error:
+        except _FAILURES as error:
             return self._unreachable(error)
         self._last_success, self._last_error = self._now(), None
         self._remote.succeeded()
@@ -171,7 +174,7 @@ class Watcher:
                 content = await self._in_thread(
                     self._arrivals.read_file, tip, file.path, file.most_bytes
                 )
-        except (RepositoryError, OSError) as error:
+        except _FAILURES as error:
             file.trouble = f"{file.path} of {file.branch} at {tip} cannot be read: {error}"
             log.warning("%s", file.trouble)
         else:
@@ -239,8 +242,8 @@ class Watcher:
             return Trouble("remote", str(error))
         except RepositoryError as error:
             return Trouble("remote", str(error))
-        except OSError as error:
-            return Trouble("machine", f"the snapshot of {tip} could not be written: {error}")
+        except (OSError, StateError) as error:
+            return Trouble("machine", f"{tip} could not be written to the disk: {error}")
         except Exception as error:
             log.exception("branch %s at %s", followed.branch, tip)
             return Trouble("machine", f"{type(error).__name__}: {error}")
@@ -260,7 +263,7 @@ class Watcher:
                 return
             deadline = _SETTLING[min(followed.searches, len(_SETTLING) - 1)]
             followed.searches += 1
-            with contextlib.suppress(RepositoryError):
+            with contextlib.suppress(*_FAILURES):
                 async with self._slots:
                     settled = await self._in_thread(
                         self._arrivals.settle, followed.branch, move, deadline
@@ -275,7 +278,7 @@ class Watcher:
         tips = [followed.tip for followed in self._followed.values() if followed.tip]
         try:
             await self._in_thread(self._arrivals.tidy, tips)
-        except (RepositoryError, OSError) as error:
+        except _FAILURES as error:
             log.warning("old snapshots could not be removed: %s", error)
 
     # Saying what is wrong

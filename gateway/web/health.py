@@ -31,5 +31,6 @@ class Health:
         return json_response(body, 200 if word == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
+        self._status.gauge(self._metrics)
         body, content_type = self._metrics.render()
         return Response(body, headers={"Content-Type": content_type})

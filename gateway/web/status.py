@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from gateway.config import Config
 from gateway.errors import NotFound
+from gateway.metrics import Metrics
 from gateway.names import Branch
 from gateway.recording import Recorder
 from gateway.routing import Routing
@@ -66,6 +67,21 @@ class Status:
                 waiting[name] = state["reason"] or state["state"]
         return waiting
 
+    def gauge(self, metrics: Metrics) -> None:
+        """Show in the metrics what is wrong as of now, with the repository and with writing."""
+        repository, monitor = self._repository(), self._monitor()
+        metrics.repository_up.set(repository["last_error"] is None)
+        for cache, found in (("read", repository["cache"]), ("write", monitor.get("cache"))):
+            if found:
+                metrics.cache_bytes[cache].set(found["bytes"])
+        for name in self._routing.config.branches:
+            children = metrics.branch(name)
+            trouble = (repository["branches"].get(name) or {}).get("trouble")
+            for kind, child in children.troubles.items():
+                child.set(kind == trouble)
+            diverted = (monitor.get("branches", {}).get(name) or {}).get("diverted")
+            children.diverted.set(diverted is not None)
+
     async def branches(self, request: Request) -> Response:
         config = self._routing.config
         repository = self._repository()
@@ -84,6 +100,8 @@ class Status:
                 "dropping": self._recorder.full,
                 "waiting": monitor.get("waiting"),
                 "monitor_pid": monitor.get("pid"),
+                "trouble": monitor.get("trouble"),
+                "cache": monitor.get("cache"),
             },
             "branches": branches,
         }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -216,3 +218,30 @@ def test_memory_survives_and_an_unreadable_one_is_as_good_as_none(tmp_path: Path
 
 def _fingerprint() -> Fingerprint:
     return Fingerprint("3" * 32)
+
+
+def test_a_cache_that_has_grown_is_begun_anew_and_nobody_notices(
+    arrivals_in: Callable[..., Arrivals], remote: Remote, tmp_path: Path
+) -> None:
+    """Five branches at once, each with a model of its own, over a bound that each one passes."""
+    arrivals = arrivals_in(tmp_path / "state", str(remote.path), Bounds(cache_bytes=2_000_000))
+    arrivals.take(PROD, Commit(remote.tip("prod")), None)
+    assert arrivals.cache_status()["bytes"] < 2_000_000  # as it was when that began
+    branches = [Branch(f"exp-{n}") for n in range(5)]
+    for branch in branches:
+        remote.commit(branch, {"models/model.pkl": os.urandom(1_500_000)}, start="prod")
+    before = arrivals.cache_status()["rebuilds"]
+    for _ in range(3):
+        tips = {branch: Commit(remote.tip(branch)) for branch in branches}
+        with ThreadPoolExecutor(5) as pool:
+            asked = [pool.submit(arrivals.take, branch, tips[branch], None) for branch in branches]
+            taken = [future.result() for future in asked]
+        for branch, (move, lease) in zip(branches, taken, strict=True):
+            assert move.tip == tips[branch]
+            assert (lease.root / "models/model.pkl").stat().st_size == 1_500_000
+            lease.release()
+        for branch in branches:
+            remote.commit(branch, {"README.md": os.urandom(3).hex()})
+    assert arrivals.cache_status()["rebuilds"] > before
+    arrivals.take(PROD, Commit(remote.tip("prod")), None)
+    assert arrivals.cache_status()["bytes"] < 9_500_000
