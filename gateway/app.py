@@ -132,7 +132,7 @@ class Front:
         return Fleet(
             branches=config.branches,
             limits=config.limits,
-            redact=config.monitoring.redact,
+            privacy=config.monitoring.privacy,
             metrics=self.metrics,
             lease=self.snapshots.lease,
             answered=self.recorder.answered,
@@ -329,7 +329,7 @@ class Front:
         now = self.routing.config
         branches = {**config.branches, **now.branches}
         self._shown |= branches.keys()
-        await self.fleet.configure(branches, now.limits, now.monitoring.redact)
+        await self.fleet.configure(branches, now.limits, now.monitoring.privacy)
         self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll)
 
     def _put_in_force(self, config: Config) -> None:
@@ -339,7 +339,7 @@ class Front:
         self._show_weights(config)
 
     async def _applied(self, config: Config) -> None:
-        await self.fleet.configure(config.branches, config.limits, config.monitoring.redact)
+        await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
         self.watcher.configure(_wanted(config), config.poll)
         await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -107,6 +108,18 @@ def _message(value: str) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What a branch's processes must keep to themselves.
+
+    Rows come back without the columns `redact`; with `withhold` no message of theirs quotes a
+    value, and nothing that they print is kept.
+    """
+
+    redact: tuple[str, ...] = ()
+    withhold: bool = False
+
+
 class MonitoringConfig(Section):
     """What the gateway writes back into the branches, and when."""
 
@@ -147,6 +160,11 @@ class MonitoringConfig(Section):
         default="monitoring: {contents} [skip ci]",
         description="First line of their messages; `{contents}` and `{branch}` are filled in.",
     )
+
+    @property
+    def privacy(self) -> Privacy:
+        """Whatever keeps values out of git also keeps them out of errors and logs."""
+        return Privacy(self.redact, bool(self.redact) or self.features != "segments")
 
     @field_validator("redact", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from gateway.config.sections import Privacy
 from gateway.names import Commit
 from gateway.repositories.move import Move
 from gateway.workers import wire
@@ -44,7 +45,7 @@ class Order:
     model: str | None
     workers: int
     strict_columns: bool
-    redact: tuple[str, ...]
+    privacy: Privacy
 
 
 class Crew:
@@ -114,7 +115,7 @@ class Crew:
             order = self.order
             ready = await worker.load(
                 wire.order(
-                    self.root, order.model, strict=order.strict_columns, redact=order.redact
+                    self.root, order.model, strict=order.strict_columns, privacy=order.privacy
                 ),
                 self._load_deadline,
             )
@@ -137,7 +138,7 @@ class Crew:
         self._logged(self.move.commit, record)
 
     def _printed(self, line: str) -> None:
-        if not self.order.redact:  # what a branch prints may hold any value
+        if not self.order.privacy.withhold:  # what a branch prints may hold any value
             self._logged(self.move.commit, LogRecord("info", "output", line))
 
     def forget(self, worker: Worker) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.config.sections import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
@@ -36,7 +36,7 @@ class Fleet:
         *,
         branches: Mapping[Branch, BranchConfig],
         limits: LimitsConfig,
-        redact: tuple[str, ...],
+        privacy: Privacy,
         metrics: Metrics,
         lease: Callable[[Fingerprint], Lease],
         answered: Callable[[list[tuple[Job, Answer]]], None],
@@ -58,7 +58,7 @@ class Fleet:
         )
         self._known = dict(known or {})
         self._limits = limits
-        self._redact = redact
+        self._privacy = privacy
         self._keepers: dict[Branch, Keeper] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         for branch, config in branches.items():
@@ -66,7 +66,7 @@ class Fleet:
 
     def _add(self, branch: Branch, config: BranchConfig) -> None:
         self._keepers[branch] = Keeper(
-            branch, config, self._limits, self._redact, self._around, self._known.get(branch)
+            branch, config, self._limits, self._privacy, self._around, self._known.get(branch)
         )
 
     async def run(self) -> None:
@@ -87,14 +87,14 @@ class Fleet:
             keeper.offer(move)
 
     async def configure(
-        self, branches: Mapping[Branch, BranchConfig], limits: LimitsConfig, redact: tuple[str, ...]
+        self, branches: Mapping[Branch, BranchConfig], limits: LimitsConfig, privacy: Privacy
     ) -> None:
         """Add, remove and change branches.
 
         A removed one drains and stops in its own time. A change of `model`, `workers`,
-        `strict_columns` or `redact` is a load beside the workers there are.
+        `strict_columns` or `privacy` is a load beside the workers there are.
         """
-        self._limits, self._redact = limits, redact
+        self._limits, self._privacy = limits, privacy
         for branch in self._keepers.keys() - branches.keys():
             keeper = self._keepers.pop(branch)
             if keeper.known is not None:
@@ -107,7 +107,7 @@ class Fleet:
             if keeper_ is None:
                 self._add(branch, config)
             else:
-                keeper_.configure(config, limits, redact)
+                keeper_.configure(config, limits, privacy)
 
     def slot(self, branch: Branch) -> Slot:
         """KeyError if it is not configured."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.config.sections import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.errors import LoadError, ProbeError
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
@@ -70,7 +70,7 @@ class Keeper:
         branch: Branch,
         config: BranchConfig,
         limits: LimitsConfig,
-        redact: tuple[str, ...],
+        privacy: Privacy,
         around: Surroundings,
         known: Fingerprint | None,
     ) -> None:
@@ -80,7 +80,7 @@ class Keeper:
         #: The fingerprint that served last: serving it again is no news.
         self.known = known
         self._config = config
-        self._redact = redact
+        self._privacy = privacy
         self._wanted: Move | None = None
         self._crew: Crew | None = None
         self._loading: tuple[Order, asyncio.Task[None]] | None = None
@@ -97,16 +97,14 @@ class Keeper:
             released=self._on_release,
             story=self._story,
         )
-        self.configure(config, limits, redact)
+        self.configure(config, limits, privacy)
 
     # -- what is wanted ---------------------------------------------------------------------
 
-    def configure(
-        self, config: BranchConfig, limits: LimitsConfig, redact: tuple[str, ...]
-    ) -> None:
+    def configure(self, config: BranchConfig, limits: LimitsConfig, privacy: Privacy) -> None:
         """Bounds apply at once; what changes the workers is loaded beside them."""
         same_model = config.model == self._config.model
-        self._config, self._redact = config, redact
+        self._config, self._privacy = config, privacy
         patience = self._around.patience
         self.slot.bound(
             queue_rows=limits.queue_rows,
@@ -125,7 +123,7 @@ class Keeper:
     def _order(self, move: Move) -> Order:
         config = self._config
         return Order(
-            move.fingerprint, config.model, config.workers, config.strict_columns, self._redact
+            move.fingerprint, config.model, config.workers, config.strict_columns, self._privacy
         )
 
     def _aim(self, move: Move) -> None:
@@ -275,7 +273,7 @@ class Keeper:
         exit_ = "too_slow" if worker.too_slow else "died"
         self._metrics.worker_exits[exit_].inc()
         slow = "; it answered no frame for too long" if worker.too_slow else ""
-        tail = "" if crew.order.redact else "".join(f"\n{line}" for line in worker.tail)
+        tail = "" if crew.order.privacy.withhold else "".join(f"\n{line}" for line in worker.tail)
         self._log(crew.move.commit, f"{worker.why}{slow}{tail}")
         if crew is self._crew and not self._closing:
             if self._refused is None:

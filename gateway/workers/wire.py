@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.config.sections import Privacy
 from gateway.errors import GatewayError
 
 OK, INVALID, ERROR = 0, 1, 2
@@ -35,6 +36,7 @@ class LoadOrder(msgspec.Struct, frozen=True):
     model: str | None
     strict_columns: bool
     redact: tuple[str, ...]
+    withhold: bool
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -70,8 +72,8 @@ class LogRecord(msgspec.Struct, frozen=True):
     message: str
 
 
-def order(root: Path, model: str | None, *, strict: bool, redact: Sequence[str]) -> LoadOrder:
-    return LoadOrder(str(root), model, strict, tuple(redact))
+def order(root: Path, model: str | None, *, strict: bool, privacy: Privacy) -> LoadOrder:
+    return LoadOrder(str(root), model, strict, privacy.redact, privacy.withhold)
 
 
 def load_frame(what: LoadOrder) -> bytes:

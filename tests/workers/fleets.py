@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from waiting import wait_until_async
 
-from gateway.config.sections import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.metrics import Metrics
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.repositories.move import Move
@@ -115,7 +115,7 @@ class World:
         arguments: dict[str, Any] = {
             "branches": {PROD: BranchConfig()},
             "limits": LimitsConfig(),
-            "redact": (),
+            "privacy": Privacy(),
             "patience": QUICK,
             "launch": Launch(grace=2.0),
             **fleet,

@@ -38,7 +38,7 @@ def _same_sklearn() -> Iterator[None]:
 
 
 def answered(model: Any, rows: Any) -> list[Any]:
-    served = Standard(examined(model), strict=False, redact=frozenset())
+    served = Standard(examined(model), strict=False, redact=frozenset(), withhold=False)
     predictions: list[Any] = []
     for start in range(0, len(rows), 50):
         payloads = [json.dumps([row]).encode() for row in rows[start : start + 50].tolist()]
@@ -119,7 +119,10 @@ def test_several_outputs_do_not_skip_predict() -> None:
 def test_a_number_too_large_for_trees_is_refused_as_scikit_learn_would() -> None:
     x, y = make_classification(40, 4, random_state=0)
     served = Standard(
-        examined(RandomForestClassifier(2).fit(x, y)), strict=False, redact=frozenset()
+        examined(RandomForestClassifier(2).fit(x, y)),
+        strict=False,
+        redact=frozenset(),
+        withhold=False,
     )
     good, bad = served.answer([b"[[1,1,1,1]]", b"[[1e39,1,1,1]]"])
     assert (good.status, bad.status) == (0, 1)
@@ -129,7 +132,7 @@ def test_a_number_too_large_for_trees_is_refused_as_scikit_learn_would() -> None
 def test_a_model_that_is_broken_is_not_the_requests_fault() -> None:
     x, y = make_classification(40, 4, random_state=0)
     model = LogisticRegression().fit(x, y)
-    served = Standard(examined(model), strict=False, redact=frozenset())
+    served = Standard(examined(model), strict=False, redact=frozenset(), withhold=False)
     assert served.answer([b"[[1,1,1,1]]"])[0].status == 0
     model.coef_ = model.coef_[:, :2]
     assert [reply.status for reply in served.answer([b"[[1,1,1,1]]"] * 3)] == [2, 2, 2]

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from waiting import wait_until_async
 from workers.fleets import DEV, PROD, commit_of, constant, running, serving_code, sin
 
-from gateway.config.sections import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.errors import DeadlineExceeded, GatewayError, ModelError, NotReady, Overloaded
 from gateway.names import Branch
 from gateway.repositories.move import Move
@@ -140,7 +140,7 @@ class FleetMachine(RuleBasedStateMachine):
         branches = {PROD: BranchConfig(workers=workers)}
         if dev:
             branches[DEV] = BranchConfig()
-        self.do(self.world.fleet.configure(branches, LimitsConfig(), ()))
+        self.do(self.world.fleet.configure(branches, LimitsConfig(), Privacy()))
         if dev and DEV not in self.configured:
             self.newest[DEV] = None  # a branch that is new has been offered nothing
         self.configured = set(branches)

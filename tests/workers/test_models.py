@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from workers.fleets import PROD, running, snapshot
 
-from gateway.config.sections import BranchConfig
+from gateway.config.sections import BranchConfig, Privacy
 from gateway.errors import InvalidInstances
 from gateway.workers.jobs import Answer
 
@@ -161,7 +161,7 @@ def test_under_redaction_rows_come_back_without_the_redacted_columns(tmp_path: P
         [list(record.values())],
         [{**record, "more": 1}],
         [[*ROW[:3], "4711-secret"]],
-        redact=(secret,),
+        privacy=Privacy((secret,), withhold=True),
     )
     kept = {name: value for name, value in record.items() if name != secret}
     assert [json.loads(a.normalised) for a in answers[:3]] == [[kept]] * 3
@@ -170,7 +170,7 @@ def test_under_redaction_rows_come_back_without_the_redacted_columns(tmp_path: P
 
 
 def test_under_redaction_arrays_of_a_model_without_names_are_left_out(tmp_path: Path) -> None:
-    (answer,) = ask(tmp_path, unnamed_model(), [ROW], redact=("ssn",))
+    (answer,) = ask(tmp_path, unnamed_model(), [ROW], privacy=Privacy(("ssn",), withhold=True))
     assert answer.normalised == b"[{}]"
 
 

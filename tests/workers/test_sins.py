@@ -11,7 +11,7 @@ import pytest
 from waiting import wait_until_async
 from workers.fleets import DEV, PROD, QUICK, World, alive, constant, running, serving_code, sin
 
-from gateway.config.sections import BranchConfig
+from gateway.config.sections import BranchConfig, Privacy
 from gateway.errors import InvalidInstances, ModelError
 from gateway.workers.keeper import Patience
 
@@ -126,7 +126,7 @@ def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:
 
 def test_what_is_printed_under_redaction_goes_nowhere(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path, redact=("ssn",)) as world:
+        async with running(tmp_path, privacy=Privacy(("ssn",), withhold=True)) as world:
             await loaded(world, "prints_everywhere")
             assert await world.ask([[5]]) == [5]
             assert [log for log in world.logs if log[3] == "output"] == []
@@ -246,7 +246,7 @@ def test_warnings_and_errors_are_logged_once_a_minute(tmp_path: Path) -> None:
 
 def test_logs_under_redaction_hold_no_values(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path, redact=("ssn",)) as world:
+        async with running(tmp_path, privacy=Privacy(("ssn",), withhold=True)) as world:
             await loaded(world, "warns")
             await world.ask([["123-45-6789"]])
             await wait_until_async(lambda: len(world.logs) >= 2, describe=lambda: world.logs)
@@ -258,7 +258,7 @@ def test_logs_under_redaction_hold_no_values(tmp_path: Path) -> None:
 
 def test_errors_under_redaction_hold_no_values(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path, redact=("ssn",)) as world:
+        async with running(tmp_path, privacy=Privacy(("ssn",), withhold=True)) as world:
             await loaded(world, "raises_in_predict")
             with pytest.raises(ModelError) as raised:
                 await world.ask([["raise", "123-45-6789"]])

@@ -27,7 +27,7 @@ from workers.fleets import (
     snapshot,
 )
 
-from gateway.config.sections import BranchConfig, LimitsConfig
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.errors import NotReady
 from gateway.workers.launch import Launch
 
@@ -235,11 +235,11 @@ def test_branches_are_added_changed_and_removed(tmp_path: Path) -> None:
             await world.settled(move)
             pid = world.state()["workers"][0]["pid"]
             both = {PROD: BranchConfig(), DEV: BranchConfig()}
-            await world.fleet.configure(both, limits, ())
+            await world.fleet.configure(both, limits, Privacy())
             await world.settled(constant(tmp_path, 2, DEV))
             assert world.state()["workers"][0]["pid"] == pid  # nothing of it changed
 
-            await world.fleet.configure({PROD: BranchConfig(workers=2)}, limits, ())
+            await world.fleet.configure({PROD: BranchConfig(workers=2)}, limits, Privacy())
             with pytest.raises(KeyError):
                 world.slot(DEV)
             await wait_until_async(lambda: len(world.state()["workers"]) == 2)
@@ -265,7 +265,7 @@ def test_a_changed_model_path_loads_the_other_file(tmp_path: Path) -> None:
             assert "models/a.pkl, models/b.pkl" in state["reason"]
             assert "`model:`" in state["reason"]
             branches = {PROD: BranchConfig(model="models/b.pkl")}
-            await world.fleet.configure(branches, LimitsConfig(), ())
+            await world.fleet.configure(branches, LimitsConfig(), Privacy())
             # The watcher finds another fingerprint under the other setting, and says so.
             world.fleet.offer(snapshot(tmp_path, {**files, "metrics/model.json": "{}"}))
             await wait_until_async(lambda: world.slot().ready)

@@ -69,7 +69,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
         if channel.usable:
             _say(channel, b"G", record)
 
-    logs.capture(log, withhold=bool(redact))
+    logs.capture(log, withhold=order["withhold"])
     try:
         served = _served(order, redact)
         ready = {
@@ -106,6 +106,7 @@ def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
             columns=names_of(loaded.model),
             classes=classes_of(loaded.model),
             redact=redact,
+            withhold=order["withhold"],
         )
     try:
         import numpy  # noqa: F401
@@ -116,7 +117,12 @@ def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
     from .estimator import examined
     from .standard import Standard
 
-    return Standard(examined(loaded.model), strict=order["strict_columns"], redact=redact)
+    return Standard(
+        examined(loaded.model),
+        strict=order["strict_columns"],
+        redact=redact,
+        withhold=order["withhold"],
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -28,6 +28,7 @@ class Own:
         columns: Sequence[str] | None,
         classes: list[Any] | None,
         redact: frozenset[str],
+        withhold: bool,
     ) -> None:
         self.columns = columns
         self.classes = classes
@@ -35,12 +36,13 @@ class Own:
         self._predict = predict
         self.together = row_wise
         self._redact = redact
+        self._withhold = withhold
 
     def answer(self, payloads: Sequence[bytes]) -> list[Reply]:
         read: list[list[Any] | Reply] = []
         for payload in payloads:
             try:
-                read.append(decoded(payload, withhold=bool(self._redact)))
+                read.append(decoded(payload, withhold=self._withhold))
             except InvalidRows as error:
                 read.append(refusal(INVALID, str(error)))
         good = [instances for instances in read if isinstance(instances, list)]
@@ -66,7 +68,7 @@ class Own:
         try:
             return self._reply(instances, *self._called(instances))
         except BaseException as error:
-            withhold = bool(self._redact) and not isinstance(error, WrongAnswer)
+            withhold = self._withhold and not isinstance(error, WrongAnswer)
             return refusal(ERROR, texts.described(error, withhold=withhold))
 
     def _called(self, instances: list[Any]) -> tuple[list[Any], list[Any] | None]:

@@ -28,18 +28,21 @@ class Standard:
 
     together = True
 
-    def __init__(self, estimator: Estimator, *, strict: bool, redact: frozenset[str]) -> None:
+    def __init__(
+        self, estimator: Estimator, *, strict: bool, redact: frozenset[str], withhold: bool
+    ) -> None:
         self.kind = estimator.kind
         self.columns = estimator.columns
         self.classes = estimator.classes
         self._estimator = estimator
         self._model = estimator.model
         self._redact = redact
+        self._withhold = withhold
         self._reader = Reader(
             estimator.columns,
             estimator.width,
             strict=strict,
-            withhold=bool(redact),
+            withhold=withhold,
             takes_text=estimator.takes_text,
             textual=estimator.textual,
         )
@@ -207,7 +210,7 @@ class Standard:
 
     def _failure(self, error: BaseException) -> Reply:
         ours = isinstance(error, WrongAnswer)
-        message = texts.described(error, withhold=bool(self._redact) and not ours)
+        message = texts.described(error, withhold=self._withhold and not ours)
         callers = isinstance(error, _CALLERS_FAULT) and self._still_works()
         return refusal(INVALID if callers else ERROR, message)
 

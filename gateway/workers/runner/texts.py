@@ -16,7 +16,7 @@ try:
 except ImportError:  # a branch's own environment need not have it
     _fast = None
 
-WITHHELD = "the values are withheld because redaction is on"
+WITHHELD = "the values are withheld by monitoring.redact or monitoring.features"
 _QUOTED = 80
 
 
