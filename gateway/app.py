@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import secrets
 import sys
@@ -29,10 +28,12 @@ from gateway.metrics import Metrics
 from gateway.monitoring.child import MonitorChild
 from gateway.monitoring.export import export
 from gateway.monitoring.layout import Kind
+from gateway.monitoring.monitor_settings import write_settings
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.reload import Reload
 from gateway.repositories.arrivals import Arrivals, Bounds
+from gateway.repositories.credentials import Credentials
 from gateway.repositories.followed_file import FollowedFile
 from gateway.repositories.git import Git
 from gateway.repositories.move import Move
@@ -42,7 +43,6 @@ from gateway.repositories.watcher import Watcher
 from gateway.routing import Routing
 from gateway.served import Served, ServedFile
 from gateway.sources import IN_REPOSITORY, BranchSource, Source
-from gateway.state import write_atomically
 from gateway.supervise import keep
 from gateway.web.errors import gateway_error, http_error, unexpected
 from gateway.web.health import Health
@@ -70,6 +70,7 @@ class Front:
         unit_key: bytes,
         *,
         git_environment: Mapping[str, str],
+        credentials: Credentials,
     ) -> None:
         """`config` is what `source` says now. The state directory is locked by the caller."""
         state = config.state_dir
@@ -79,6 +80,7 @@ class Front:
         #: Called when a keeper could not be kept: ends the server.
         self.on_give_up: Callable[[], None] = lambda: None
         self._git_environment = git_environment
+        self._credentials = credentials
         self._settings_file = state / "monitor-settings.json"
         self._pushes: dict[tuple[Branch, str], str] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
@@ -100,6 +102,7 @@ class Front:
             git_environment,
             state / "monitor.json",
             self._monitor_said,
+            inherited=credentials.descriptors,
         )
         self.recorder = Recorder(self.journal, self.routing, self.metrics, self.monitor.look)
         self.snapshots = arrivals.snapshots
@@ -208,7 +211,10 @@ class Front:
         await asyncio.to_thread(self.snapshots.open)
         self.monitor.remember()
         self._pushes_of(self.monitor.status)
-        self._write_monitor_settings(config)
+        try:
+            write_settings(self._settings_file, config, self._credentials)
+        except OSError as error:  # a full disk: serving matters more
+            log.warning("the monitor keeps the settings it has: %s", error)
         # Without it rows wait on disk; nobody's request fails for that.
         self._keep("monitor", self.monitor.run, tries=None)
         self._keep("recorder", self.recorder.run)
@@ -341,7 +347,7 @@ class Front:
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
         self.watcher.configure(_wanted(config), config.poll)
-        await asyncio.to_thread(self._write_monitor_settings, config)
+        await asyncio.to_thread(write_settings, self._settings_file, config, self._credentials)
         for name in self._shown - config.branches.keys():
             self.metrics.forget(name)
         self._shown = set(config.branches)
@@ -364,29 +370,19 @@ class Front:
             "target": monitoring.target,
         }
 
-    def _write_monitor_settings(self, config: Config) -> None:
-        """The monitor reads them again when the file is written anew."""
-        settings = {
-            "repository": config.repository,
-            "state_dir": str(config.state_dir),
-            "monitoring": config.monitoring.model_dump(mode="json"),
-            "branches": list(config.branches),
-        }
-        try:
-            write_atomically(self._settings_file, json.dumps(settings).encode())
-        except OSError as error:
-            log.warning("the monitor keeps the settings it has: %s", error)
-
     def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
-        config = self.routing.config
-        return export(config.repository, branch, kind, self._git_environment)
+        repository = self.routing.config.repository
+        return export(repository, branch, kind, self._git_environment, self._credentials)
 
 
-def arrivals_of(operator: OperatorConfig, git_environment: Mapping[str, str]) -> Arrivals:
+def arrivals_of(
+    operator: OperatorConfig, git_environment: Mapping[str, str], credentials: Credentials
+) -> Arrivals:
     """The way from the repository to snapshots in the state directory."""
     state = operator.state_dir
+    cache = state / "git" / "read"
     return Arrivals(
-        Git(state / "git" / "read", operator.repository, git_environment),
+        Git(cache, operator.repository, git_environment, credentials=credentials),
         Snapshots(state / "snapshots"),
         Remembered(state / "branches.json"),
         Bounds(),

@@ -15,7 +15,7 @@ import prometheus_client
 
 from gateway import __version__
 from gateway.app import Front, arrivals_of
-from gateway.config import Config, OperatorConfig, TeamConfig
+from gateway.config import Config, CredentialsConfig, OperatorConfig, TeamConfig
 from gateway.config.document import (
     MOST_BYTES,
     anchored,
@@ -31,6 +31,7 @@ from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.layout import Kind
 from gateway.names import Branch, InvalidName
 from gateway.repositories.arrivals import Arrivals
+from gateway.repositories.credentials import open_credentials
 from gateway.sources import IN_REPOSITORY, BranchSource, FileSource
 from gateway.state import StateDirectory
 from gateway.structured_log import configure
@@ -121,9 +122,18 @@ def serve(
             unit_key = state.unit_key(operator, os.environ)
             listener = bind(operator)
             environment = _environment(_FOR_GIT)
-            arrivals = arrivals_of(operator, environment)
+            credentials = open_credentials(operator.credentials, os.environ)
+            arrivals = arrivals_of(operator, environment, credentials)
             config = _first_config(source, arrivals)
-            front = partial(Front, config, source, arrivals, unit_key, git_environment=environment)
+            front = partial(
+                Front,
+                config,
+                source,
+                arrivals,
+                unit_key,
+                git_environment=environment,
+                credentials=credentials,
+            )
             sys.exit(serve_until_told(front, listener))
     except GatewayError as error:
         _fail(str(error))
@@ -225,10 +235,16 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="A file; - is stdout.")
 def export(branch: str, file: Path, repository: str | None, kind: Kind, output: BinaryIO) -> None:
     """Write one BRANCH's published rows as one CSV file, read from the repository."""
-    address = repository or _load(file).repository
+    if repository is None:
+        config = _load(file)
+        address, known = config.repository, config.credentials
+    else:
+        address, known = repository, CredentialsConfig()
     try:
         name = Branch(branch)
-        for part in read_segments(address, name, kind, _environment(_FOR_GIT)):
+        credentials = open_credentials(known, os.environ)
+        environment = _environment(_FOR_GIT)
+        for part in read_segments(address, name, kind, environment, credentials):
             output.write(part)
     except BrokenPipeError:
         # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.

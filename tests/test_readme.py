@@ -105,6 +105,7 @@ def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     )
     assert said.stdout.startswith("gateway, version ")
     assert (tmp_path / "gateway" / "demo" / "guide.txt").exists()
+    assert os.access(tmp_path / "gateway" / "repositories" / "askpass.sh", os.X_OK)
 
 
 def printed(command: str) -> str:

@@ -50,18 +50,22 @@ def is_address(repository: str) -> bool:
 
 
 PathText = Annotated[Path, BeforeValidator(as_path)]
+NO_SECRETS = "must not carry a user or password; use `credentials`"
+
+
+def carries_secret(repository: str) -> bool:
+    """Whether a user stands in the address, other than ssh's, whose user is no secret."""
+    scheme, separator, rest = repository.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return bool(separator and at and (scheme != "ssh" or ":" in user))
 
 
 def checked_repository(value: str) -> str:
     """A repository's address or path, checked; never one with a secret in it."""
     scheme, separator, rest = value.partition("://")
-    authority = rest.partition("/")[0]
-    user, at, _ = authority.rpartition("@")
-    if separator and at and (scheme != "ssh" or ":" in user):
+    if carries_secret(value):
         # The value itself must not reach the message: it holds the secret.
-        raise PydanticCustomError(
-            "secret_in_address", "must not carry a user or password; use `credentials`"
-        )
+        raise PydanticCustomError("secret_in_address", NO_SECRETS)
     if value.startswith("-"):
         raise ValueError("must be a path or address of a git repository")
     if value.startswith(FOLDER):

@@ -31,11 +31,15 @@ class MonitorChild:
         environ: Mapping[str, str],
         status_file: Path,
         changed: Callable[[dict[str, Any]], None],
+        *,
+        inherited: Sequence[int] = (),
     ) -> None:
+        """`inherited` are descriptors that the process needs: the place of a password."""
         self._command = command
         self._environ = environ
         self._status_file = status_file
         self._changed = changed
+        self._inherited = tuple(inherited)
         self._process: asyncio.subprocess.Process | None = None
         #: The newest document; from before this start until the monitor speaks.
         self.status: dict[str, Any] = {}
@@ -52,6 +56,7 @@ class MonitorChild:
         self._process = process = await asyncio.create_subprocess_exec(
             *self._command,
             env=dict(self._environ),
+            pass_fds=self._inherited,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             # A Ctrl-C at the terminal is for the front, which ends the monitor when it is time.

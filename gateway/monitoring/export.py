@@ -15,6 +15,7 @@ from gateway.monitoring.layout import Kind, kind_folder, parse_path
 from gateway.monitoring.publisher import side_branch
 from gateway.monitoring.segments import COLUMNS
 from gateway.names import Branch
+from gateway.repositories.credentials import Credentials
 from gateway.repositories.git import Git
 from gateway.repositories.trees import Entry
 
@@ -23,7 +24,11 @@ _READ = 8
 
 
 def export(
-    repository: str, branch: Branch, kind: Kind, environ: Mapping[str, str]
+    repository: str,
+    branch: Branch,
+    kind: Kind,
+    environ: Mapping[str, str],
+    credentials: Credentials | None = None,
 ) -> Iterator[bytes]:
     """The header once, then every row at the branch's tip and on its side branch.
 
@@ -32,7 +37,7 @@ def export(
     """
     header = (",".join(COLUMNS[kind]) + "\n").encode()
     with tempfile.TemporaryDirectory(prefix="gateway-export-") as folder:
-        git = Git(Path(folder) / "cache", repository, environ)
+        git = Git(Path(folder) / "cache", repository, environ, credentials=credentials)
         git.prepare()
         segments = _segments(git, branch, kind)
         yield header

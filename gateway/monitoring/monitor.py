@@ -194,7 +194,13 @@ def run_monitor(
     try:
         settings = load_settings(settings_path)
         state = settings.state_dir
-        git = Git(state / "git" / "write", settings.repository, environ, deadline=_GIT_DEADLINE)
+        git = Git(
+            state / "git" / "write",
+            settings.repository,
+            environ,
+            deadline=_GIT_DEADLINE,
+            credentials=settings.credentials,
+        )
         finishing.on_over = git.close
         with (
             _locked(state / "monitor.lock", finishing),

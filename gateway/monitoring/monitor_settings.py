@@ -1,11 +1,13 @@
 """What the front tells the monitor in state_dir/monitor-settings.json, typed.
 
 Numbers are plain here (seconds, bytes): gateway.yaml's own words were read by the front. Keys this
-version does not know are left alone.
+version does not know are left alone. No secret stands in it: only where one can be read.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Literal
 
 import msgspec
 
+from gateway.config.settings import Config
 from gateway.errors import StateError
 from gateway.names import Branch, InvalidName
+from gateway.repositories.credentials import Credentials
+from gateway.state import write_atomically
 
 
 class Monitoring(msgspec.Struct, frozen=True):
@@ -31,6 +36,7 @@ class _File(msgspec.Struct, frozen=True):
     state_dir: str
     monitoring: Monitoring
     branches: list[str]
+    credentials: Credentials = Credentials()
 
 
 class MonitorSettings(msgspec.Struct, frozen=True):
@@ -40,6 +46,7 @@ class MonitorSettings(msgspec.Struct, frozen=True):
     state_dir: Path
     monitoring: Monitoring
     branches: tuple[Branch, ...]
+    credentials: Credentials
     stamp: str
 
     @property
@@ -59,4 +66,23 @@ def load_settings(path: Path) -> MonitorSettings:
     except (msgspec.MsgspecError, InvalidName) as error:
         raise StateError(f"not the monitor's settings: {error}", where=str(path)) from error
     stamp = blake2b(data + b"%d" % written, digest_size=8).hexdigest()
-    return MonitorSettings(file.repository, Path(file.state_dir), file.monitoring, branches, stamp)
+    return MonitorSettings(
+        file.repository,
+        Path(file.state_dir),
+        file.monitoring,
+        branches,
+        file.credentials,
+        stamp,
+    )
+
+
+def write_settings(path: Path, config: Config, credentials: Credentials) -> None:
+    """What the front says; the monitor reads it again when it was written anew."""
+    settings = {
+        "repository": config.repository,
+        "state_dir": str(config.state_dir),
+        "monitoring": config.monitoring.model_dump(mode="json"),
+        "branches": list(config.branches),
+        "credentials": asdict(credentials),
+    }
+    write_atomically(path, json.dumps(settings).encode())

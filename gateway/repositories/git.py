@@ -1,7 +1,7 @@
 """The one door to the git CLI: a bare, disposable, blob-less cache of one remote.
 
-`Git` is synchronous and thread-safe; nothing else in the gateway starts git. Credentials never
-reach a message, a child's arguments or the cache's configuration.
+`Git` is synchronous and thread-safe; nothing else in the gateway starts git. A password reaches
+no message, argument, environment of a child or configuration of the cache.
 
     git = Git(state_dir / "git" / "write", remote, {"PATH": ..., "HOME": ...})
     git.prepare()                          # once, before anything else
@@ -25,6 +25,7 @@ from pathlib import Path
 from gateway.errors import MissingRef, RemoteUnavailable, StateError
 from gateway.names import Branch, Commit, InvalidName
 from gateway.repositories.blobs import Blobs
+from gateway.repositories.credentials import Credentials
 from gateway.repositories.gitprocess import Address, Done, GitProcess
 from gateway.repositories.pushes import push_error
 from gateway.repositories.trees import Entry, parse_entries
@@ -66,13 +67,20 @@ class Git:
     """
 
     def __init__(
-        self, cache: Path, remote: str, environment: Mapping[str, str], *, deadline: float = 60.0
+        self,
+        cache: Path,
+        remote: str,
+        environment: Mapping[str, str],
+        *,
+        deadline: float = 60.0,
+        credentials: Credentials | None = None,
     ) -> None:
         self.cache = cache.absolute()
         self.address = Address(remote)
         self.deadline = deadline
         self.generation = 0
-        self._process = GitProcess(self.cache, self.address, environment)
+        known = credentials or Credentials()
+        self._process = GitProcess(self.cache, self.address, environment, known)
         self._writing = threading.RLock()
 
     # The cache itself
@@ -168,7 +176,7 @@ class Git:
             raise MissingRef(message, where=self.address.shown)
         if _DAMAGE.search(done.words) and not self._sound():
             raise DamagedCache(message, where=str(self.cache))
-        raise RemoteUnavailable(message, where=self.address.shown)
+        raise RemoteUnavailable(self._process.advised(message), where=self.address.shown)
 
     def _done(
         self, arguments: Sequence[str], stdin: bytes, deadline: float | None, *, network: bool
@@ -383,7 +391,7 @@ class Git:
         with self._writing:
             done = self._done(arguments, b"", deadline, network=False)
         if done.code != 0:
-            raise push_error(done, self.address, ref)
+            raise push_error(done, self._process, ref)
 
 
 def _disk_is_full(words: str) -> bool:

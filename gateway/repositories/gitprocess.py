@@ -6,21 +6,23 @@ of what git is asked to do: `git.py` does.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from gateway.errors import RemoteUnavailable
+from gateway.config.addresses import NO_SECRETS, carries_secret
+from gateway.errors import ConfigError, RemoteUnavailable
+from gateway.repositories.advice import advice
+from gateway.repositories.credentials import SSH, Credentials, Veil
 
-_USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
 _NOISE = re.compile(r"^(hint:|warning: redirecting|\s*$)")
 _KILLED_CHILD_WAIT = 5.0
 _LOCAL_SERVER = (
@@ -48,44 +50,19 @@ class Done:
 
 
 class Address:
-    """A remote's URL with what is secret in it taken out: `url` for git, `shown` for people."""
+    """A remote's URL: `url` for git, `shown` for people, the http(s) `server` for passwords."""
 
-    __slots__ = ("_secrets", "config", "local", "shown", "url")
+    __slots__ = ("local", "server", "shown", "url")
 
     def __init__(self, remote: str) -> None:
+        if carries_secret(remote):
+            raise ConfigError([f"repository: {NO_SECRETS}"])
         parts = urlsplit(remote) if "://" in remote else None
-        self._secrets: tuple[str, ...] = ()
-        self.url = remote
-        self.config: dict[str, str] = {}
+        http = parts is not None and parts.scheme in ("http", "https")
+        self.server = f"{parts.scheme}://{parts.netloc}" if parts is not None and http else None
         self.local = (parts is None and _is_path(remote)) or remote.startswith("file://")
-        if parts is not None and "@" in parts.netloc:
-            userinfo, _, host = parts.netloc.rpartition("@")
-            self._keep_secret(userinfo)
-            if parts.scheme in ("http", "https"):
-                # git hands its URL to git-remote-https as an argument, which any user of the
-                # machine can list; a header given by environment stays between the processes.
-                self.url = urlunsplit(parts._replace(netloc=host))
-                pair = ":".join(unquote(part) for part in [*userinfo.split(":", 1), ""][:2])
-                token = base64.b64encode(pair.encode()).decode()
-                self._secrets += (token,)
-                origin = f"{parts.scheme}://{host}/"
-                self.config[f"http.{origin}.extraHeader"] = f"Authorization: Basic {token}"
-        self.shown = self.hide(remote)
-        if self.local and parts is None:
-            self.url = str(Path(remote).absolute())
-
-    def _keep_secret(self, userinfo: str) -> None:
-        user, colon, password = userinfo.partition(":")
-        if not colon and user == "git":
-            return
-        token = password if colon else user
-        self._secrets += tuple(text for text in (userinfo, token, unquote(token)) if len(text) > 3)
-
-    def hide(self, text: str) -> str:
-        """The text without any credential of this address or of any URL in it."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _USERINFO.sub("***@", text)
+        self.shown = remote
+        self.url = str(Path(remote).absolute()) if self.local and parts is None else remote
 
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
@@ -101,13 +78,21 @@ class GitProcess:
     """Runs git children for one cache directory and one remote.
 
     `environment` is all a child inherits (PATH, HOME, SSH_AUTH_SOCK, GIT_ASKPASS, proxies ...);
-    nothing is read from the gateway's own environment.
+    nothing is read from the gateway's own environment. `credentials` come above it.
     """
 
-    def __init__(self, cache: Path, address: Address, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        address: Address,
+        environment: Mapping[str, str],
+        credentials: Credentials,
+    ) -> None:
         self.cache = cache
         self.address = address
         self._environment = dict(environment)
+        self._credentials = credentials
+        self._veil = Veil(credentials)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
         self._interrupted = False
@@ -136,6 +121,7 @@ class GitProcess:
         with self._guard:
             if self._interrupted:
                 raise RemoteUnavailable("the gateway is stopping", where=self.address.shown)
+            self._veil.look()
             child = subprocess.Popen(
                 ["git", *arguments],
                 cwd=self.cache.parent,
@@ -143,6 +129,7 @@ class GitProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._child_environment(network=network),
+                pass_fds=self._credentials.descriptors,
                 start_new_session=True,
             )
             self._running.add(child)
@@ -173,12 +160,28 @@ class GitProcess:
 
     def words(self, errors: bytes) -> str:
         """What git said, on one line, without hints and without credentials."""
+        # It may have asked for the password after its file had changed.
+        self._veil.look()
         lines = errors.decode(errors="replace").replace("\r", "\n").splitlines()
         kept = [line.strip() for line in lines if not _NOISE.match(line)]
-        return self.address.hide("; ".join(kept))[-2000:]
+        return self.hide("; ".join(kept))[-2000:]
+
+    def hide(self, text: str) -> str:
+        """The text without any credential."""
+        return self._veil.hide(text)
+
+    def advised(self, message: str) -> str:
+        """A failure's message, and at its end what is to be done about it, if that is known."""
+        told = advice(message, self.address.server, self._credentials)
+        return f"{message} — {told}" if told else message
 
     def _child_environment(self, *, network: bool) -> dict[str, str]:
-        config = {**_FIXED_CONFIG, "remote.origin.url": self.address.url, **self.address.config}
+        server = self.address.server
+        config = {
+            **_FIXED_CONFIG,
+            "remote.origin.url": self.address.url,
+            **self._credentials.config(server),
+        }
         if self.address.local:
             # The server side is a child too, and git gives it none of the configuration below.
             config["remote.origin.uploadpack"] = f"{_LOCAL_SERVER} upload-pack"
@@ -189,8 +192,9 @@ class GitProcess:
             config["remote.origin.promisor"] = "true"
             config["remote.origin.partialclonefilter"] = "blob:none"
         environment = {
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=15",
+            "GIT_SSH_COMMAND": shlex.join(SSH),
             **self._environment,
+            **self._credentials.environment(server),
             # Above any setting of the user's: ext:: would be a shell.
             "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
             "GIT_DIR": str(self.cache),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import PushRefused, RemoteUnavailable, StaleTip
-from gateway.repositories.gitprocess import Address, Done
+from gateway.repositories.gitprocess import Done, GitProcess
 
 _STALE = (
     "stale info",
@@ -29,12 +29,12 @@ _REFUSED = (
 
 
 def push_error(
-    done: Done, address: Address, ref: str
+    done: Done, process: GitProcess, ref: str
 ) -> StaleTip | PushRefused | RemoteUnavailable:
     """The error of a failed `git push --porcelain` of one ref."""
     lines = done.output.decode(errors="replace").splitlines()
     reasons = [line.split("\t", 2)[-1] for line in lines if line.startswith("!")]
-    reason = address.hide("; ".join(reasons))
+    reason = process.hide("; ".join(reasons))
     message = f"push of {ref}: {' — '.join(part for part in (reason, done.words) if part)}"
     # Only the status line of the ref tells stale from refused: a hook may print anything.
     verdict = (reason or done.words).lower()
@@ -42,5 +42,7 @@ def push_error(
     if any(words in verdict for words in _STALE):
         family = StaleTip
     elif any(words in f"{verdict} {done.words.lower()}" for words in _REFUSED):
-        family = PushRefused
-    return family(message, where=address.shown)
+        # A key that ssh's server does not take says nothing about the branch.
+        unknown = not reason and "permission denied (" in verdict
+        family = RemoteUnavailable if unknown else PushRefused
+    return family(process.advised(message), where=process.address.shown)
