@@ -49,6 +49,7 @@ from gateway.web.health import Health
 from gateway.web.predict import PATH, Predict
 from gateway.web.status import Status
 from gateway.web.views import Views
+from gateway.web.webhooks import Webhooks
 from gateway.workers.fleet import Fleet
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Front:
         *,
         git_environment: Mapping[str, str],
         credentials: Credentials,
+        webhook_secret: bytes | None = None,
     ) -> None:
         """`config` is what `source` says now. The state directory is locked by the caller."""
         state = config.state_dir
@@ -110,6 +112,7 @@ class Front:
         self.arrivals = arrivals
         self._file = self._followed_file(source)
         self.watcher = self._build_watcher(config)
+        self.webhooks = Webhooks(webhook_secret, self.watcher.look, self.metrics)
         self.reload = Reload(
             source,
             routing=self.routing,
@@ -171,7 +174,7 @@ class Front:
             routing=self.routing,
             fleet=self.fleet,
             recorder=self.recorder,
-            repository=self.watcher.status,
+            repository=lambda: {**self.watcher.status(), **self.webhooks.status()},
             monitor=self.monitor.report,
             configuration=self._configuration,
             snapshots=self.routing.config.state_dir / "snapshots",
@@ -187,6 +190,7 @@ class Front:
                 Route("/branches", status.branches),
                 Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
                 Route("/branches/{branch:path}", status.branch),
+                Route("/webhooks/git", self.webhooks.git, methods=["POST"]),
                 Route("/healthz", health.healthz),
                 Route("/readyz", health.readyz),
                 Route("/metrics", health.metrics),

@@ -32,6 +32,7 @@ from gateway.monitoring.layout import Kind
 from gateway.names import Branch, InvalidName
 from gateway.repositories.arrivals import Arrivals
 from gateway.repositories.credentials import open_credentials
+from gateway.secret import named_secret
 from gateway.sources import IN_REPOSITORY, BranchSource, FileSource
 from gateway.state import StateDirectory
 from gateway.structured_log import configure
@@ -120,6 +121,7 @@ def serve(
         with contextlib.closing(StateDirectory(operator.state_dir)) as state:
             state.open()
             unit_key = state.unit_key(operator, os.environ)
+            webhook_secret = _webhook_secret(operator)
             listener = bind(operator)
             environment = _environment(_FOR_GIT)
             credentials = open_credentials(operator.credentials, os.environ)
@@ -133,6 +135,7 @@ def serve(
                 unit_key,
                 git_environment=environment,
                 credentials=credentials,
+                webhook_secret=webhook_secret,
             )
             sys.exit(serve_until_told(front, listener))
     except GatewayError as error:
@@ -161,6 +164,14 @@ def _source(
         operator = load_operator(file)
     memory = operator.state_dir / "configuration.json"
     return operator, BranchSource(branch, operator, file, memory)
+
+
+def _webhook_secret(operator: OperatorConfig) -> bytes | None:
+    webhook = operator.webhook
+    if webhook is None:
+        return None
+    env, file = webhook.secret_env, webhook.secret_file
+    return named_secret("webhook.secret", os.environ, env=env, file=file)
 
 
 def _first_config(source: FileSource | BranchSource, arrivals: Arrivals) -> Config:

@@ -50,12 +50,24 @@ class NotFound(RequestError):
     """No branch, or no view of one, has that name."""
 
 
+class Unauthorised(RequestError):
+    """Nothing in the request proves that its sender may ask this."""
+
+
+class BodyTooSlow(RequestError):
+    """The body was not whole in time."""
+
+
 class UnavailableError(GatewayError):
     """Retry later: nothing is wrong with the request. `retry_after` is in seconds."""
 
     def __init__(self, message: str, *, where: str | None = None, retry_after: int = 1) -> None:
         super().__init__(message, where=where)
         self.retry_after = retry_after
+
+
+class TooMany(RequestError, UnavailableError):
+    """More requests than one caller may send: fewer, and later."""
 
 
 class NotReady(UnavailableError):

@@ -29,6 +29,7 @@ WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
 PUSHES = ("pushed", "failed")
 TROUBLES = ("missing", "content", "remote", "machine")
 CACHES = ("read", "write")
+WEBHOOKS = ("accepted", "ignored", "replayed", "refused", "limited")
 REFUSED_BODIES = ("too_large", "unreadable")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Family = TypeVar("Family", Counter, Gauge, Histogram)
@@ -186,6 +187,10 @@ class Metrics:
             "gateway_repository_cache_bytes", "Size of a git cache when last looked at.", "cache"
         )
         self.cache_bytes = {cache: cache_bytes.labels(cache) for cache in CACHES}
+        webhooks = self._counter(
+            "gateway_webhooks_total", "Calls of POST /webhooks/git by how they ended.", "result"
+        )
+        self.webhooks_by = {result: webhooks.labels(result) for result in WEBHOOKS}
         changes = self._counter(
             "gateway_config_changes_total", "Changes of gateway.yaml by how they ended.", "result"
         )

@@ -60,9 +60,12 @@ def test_what_the_caller_can_mend_is_a_4xx_and_nothing_else_is() -> None:
     ("kind", "status"),
     [
         (errors.UnreadableBody, 400),
+        (errors.Unauthorised, 401),
         (errors.NotFound, 404),
+        (errors.BodyTooSlow, 408),
         (errors.BodyTooLarge, 413),
         (errors.InvalidInstances, 422),
+        (errors.TooMany, 429),
         (errors.ModelError, 500),
         (errors.RemoteUnavailable, 502),
         (errors.NotReady, 503),

@@ -15,7 +15,7 @@ FLOORS = {
     0: "names errors timestamps",
     1: "assignment statistics chunks"  # pure
     " config.settings config.sections config.quantities config.addresses",
-    2: "config journal metrics repositories state store structured_log supervise"  # doors
+    2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner",
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers

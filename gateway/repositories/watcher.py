@@ -32,6 +32,8 @@ _AT_ONCE = 4
 #: What the remote, the disk or a damaged cache do to any call.
 _FAILURES = (RepositoryError, StateError, OSError)
 _SETTLING = (10.0, 30.0, 60.0)
+#: Seconds from one poll to the next, however often others call `look`.
+_REST = 0.25
 
 
 def _now() -> datetime:
@@ -60,6 +62,7 @@ class Watcher:
         file: FollowedFile | None = None,
         chance: random.Random | None = None,
         now: Callable[[], datetime] = _now,
+        rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._arrivals = arrivals
         self._poll = poll
@@ -69,6 +72,7 @@ class Watcher:
         self._file = file
         self._chance = chance or random.Random()  # noqa: S311  spreads polls, keeps no secret
         self._now = now
+        self._rest = rest
         self._followed = {branch: Followed(branch, model, poll) for branch, model in wanted.items()}
         self._heads: dict[Branch, Commit] | None = None
         self._wake = asyncio.Event()
@@ -84,7 +88,7 @@ class Watcher:
     # What others call, on the event loop
 
     def look(self) -> None:
-        """Poll now: something says that a branch moved."""
+        """Poll now, or as soon as the poll under way is over: something says a branch moved."""
         self._wake.set()
 
     def configure(self, wanted: Mapping[Branch, str | None], poll: float) -> None:
@@ -129,8 +133,10 @@ class Watcher:
                     self._wake.clear()
                     delay = await self._look()
                     spread = self._chance.uniform(1 - _JITTER, 1 + _JITTER)
+                    # Whoever calls `look` without pause must not make it poll without pause.
+                    await self._rest(_REST)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), delay * spread)
+                        await asyncio.wait_for(self._wake.wait(), delay * spread - _REST)
         finally:
             self._arrivals.close()
             for followed in self._followed.values():

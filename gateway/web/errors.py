@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from gateway.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
     GatewayError,
     InvalidInstances,
@@ -19,6 +20,8 @@ from gateway.errors import (
     NotFound,
     RepositoryError,
     RequestError,
+    TooMany,
+    Unauthorised,
     UnavailableError,
 )
 
@@ -32,6 +35,9 @@ TABLE: tuple[tuple[type[GatewayError], int, str], ...] = (
     (BodyTooLarge, 413, "too_large"),
     (NotFound, 404, "not_found"),
     (InvalidInstances, 422, "invalid_instances"),
+    (Unauthorised, 401, "unauthorised"),
+    (BodyTooSlow, 408, "too_slow"),
+    (TooMany, 429, "too_many"),
     (RequestError, 400, "bad_request"),
     (DeadlineExceeded, 504, "timeout"),
     (UnavailableError, 503, "unavailable"),
@@ -54,6 +60,8 @@ def describe(error: GatewayError) -> tuple[int, bytes, dict[str, str]]:
     headers = {}
     if isinstance(error, UnavailableError):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthorised):
+        headers["WWW-Authenticate"] = "Signature"  # RFC 9110 wants one; the message says which
     return status, error_body(kind, error.message, error.where), headers
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gitrepo import Remote
@@ -26,7 +28,9 @@ Made = Callable[..., Arrivals]
 class Seen:
     """What a watcher handed over."""
 
-    def __init__(self, arrivals: Arrivals, *branches: Branch, poll: float = 0.3) -> None:
+    def __init__(
+        self, arrivals: Arrivals, *branches: Branch, poll: float = 0.3, **options: Any
+    ) -> None:
         self.moves: list[Move] = []
         self.troubles: list[tuple[Branch, Commit | None, str, str]] = []
         self.polls: list[str] = []
@@ -38,6 +42,7 @@ class Seen:
             trouble=lambda *what: self.troubles.append(what),
             polled=self.polls.append,
             chance=random.Random(1),
+            **options,
         )
 
     def tip(self, branch: Branch) -> Commit | None:
@@ -94,6 +99,79 @@ def test_moves_are_followed_by_poll_and_at_once_when_told(
                 PROD
             ].items()
         assert "failed" not in slow.polls
+
+    asyncio.run(story())
+
+
+class Rests:
+    """In place of the rest after a poll: each lasts until `end`."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._over = asyncio.Semaphore(0)
+
+    async def __call__(self, seconds: float) -> None:
+        assert seconds > 0
+        self.begun += 1
+        await self._over.acquire()
+
+    def end(self) -> None:
+        self._over.release()
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything run that can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_a_flood_of_calls_to_look_makes_one_poll_a_rest(arrivals: Arrivals) -> None:
+    async def story() -> None:
+        rests = Rests()
+        seen = Seen(arrivals, PROD, poll=3600, rest=rests)
+        async with seen.running() as watcher:
+            for polls in range(1, 4):
+                await seen.until(lambda polls=polls: rests.begun == polls)  # type: ignore[misc]
+                for _ in range(100):
+                    watcher.look()
+                    await asyncio.sleep(0)
+                assert len(seen.polls) == polls
+                rests.end()
+
+    asyncio.run(story())
+
+
+def test_a_look_during_a_poll_makes_one_more_poll_after_it(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What moved after the listing was made is not in it."""
+
+    async def story() -> None:
+        heads = arrivals.heads
+        listed, go_on = threading.Event(), threading.Event()
+
+        def slow() -> Any:
+            found = heads()
+            listed.set()
+            assert go_on.wait(20)
+            return found
+
+        monkeypatch.setattr(arrivals, "heads", slow)
+        rests = Rests()
+        seen = Seen(arrivals, PROD, poll=3600, rest=rests)
+        async with seen.running() as watcher:
+            await seen.until(listed.is_set)
+            watcher.look()
+            watcher.look()
+            go_on.set()
+            await seen.until(lambda: rests.begun == 1)
+            rests.end()
+            await seen.until(lambda: rests.begun == 2)
+            last = watcher.status()["last_poll"]
+            rests.end()
+            await turns()
+            assert watcher.status()["last_poll"] == last, "nobody asked for a third"
+            assert rests.begun == len(seen.polls) == 2
 
     asyncio.run(story())
 
@@ -279,8 +357,6 @@ def test_the_loop_is_free_while_git_works(
     """One branch's fetch hangs; the loop and the other branch go on, and stopping is prompt."""
 
     async def story() -> None:
-        import threading
-
         release = threading.Event()
         remote.commit("exp", {"src/serve.py": "x"}, start="prod")
         take = arrivals.take
