@@ -12,7 +12,7 @@ import logging
 import secrets
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,6 +29,7 @@ from gateway.monitoring.child import MonitorChild
 from gateway.monitoring.export import export
 from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import write_settings
+from gateway.monitoring.monitor_status import PushNews
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.reload import Reload
@@ -43,7 +44,7 @@ from gateway.repositories.watcher import Watcher
 from gateway.routing import Routing
 from gateway.served import Served, ServedFile
 from gateway.sources import IN_REPOSITORY, BranchSource, Source
-from gateway.supervise import keep
+from gateway.supervise import Keepers
 from gateway.web.errors import gateway_error, http_error, unexpected
 from gateway.web.health import Health
 from gateway.web.predict import PATH, Predict
@@ -84,11 +85,14 @@ class Front:
         self._git_environment = git_environment
         self._credentials = credentials
         self._settings_file = state / "monitor-settings.json"
-        self._pushes: dict[tuple[Branch, str], str] = {}
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._pushes = PushNews()
         self._restoring: set[Branch] = set()
         self._shown = set(config.branches)
         self.metrics = Metrics()
+        self._keepers = Keepers(
+            give_up=self._give_up,
+            died=lambda name: self.metrics.keeper_restarts.labels(name).inc(),
+        )
         self.served = ServedFile(state / "served.json")
         self.served.read()
         fingerprints = {b: one.fingerprint for b, one in self.served.branches.items()}
@@ -113,7 +117,10 @@ class Front:
         self._file = self._followed_file(source)
         self.watcher = self._build_watcher(config)
         self.webhooks = Webhooks(webhook_secret, self.watcher.look, self.metrics)
-        self.reload = Reload(
+        self.reload = self._build_reload(source)
+
+    def _build_reload(self, source: Source) -> Reload:
+        return Reload(
             source,
             routing=self.routing,
             fleet=self.fleet,
@@ -214,40 +221,29 @@ class Front:
             log.info("%d chunks of an earlier run are handed over", recovered)
         await asyncio.to_thread(self.snapshots.open)
         self.monitor.remember()
-        self._pushes_of(self.monitor.status)
+        self._pushes.of(self.monitor.status)
         try:
             write_settings(self._settings_file, config, self._credentials)
         except OSError as error:  # a full disk: serving matters more
             log.warning("the monitor keeps the settings it has: %s", error)
         # Without it rows wait on disk; nobody's request fails for that.
-        self._keep("monitor", self.monitor.run, tries=None)
-        self._keep("recorder", self.recorder.run)
-        self._keep("served", self.served.run)
-        self._keep("fleet", self.fleet.run)
+        self._keepers.start("monitor", self.monitor.run, tries=None)
+        self._keepers.start("recorder", self.recorder.run)
+        self._keepers.start("served", self.served.run)
+        self._keepers.start("fleet", self.fleet.run)
         self._offer_served(config)
-        self._keep("watcher", self._watch)
-        self._keep("reload", self.reload.run)
+        self._keepers.start("watcher", self._watch)
+        self._keepers.start("reload", self.reload.run)
         try:
             yield
         finally:
             for name in ("reload", "watcher", "fleet", "served", "recorder", "monitor"):
-                await self._end(name)
+                await self._keepers.end(name)
             await self.recorder.cut()
             await self.monitor.stop(LAST_PUSH)
             await asyncio.to_thread(self.served.write)
 
     # Keepers
-
-    def _keep(self, name: str, run: Callable[[], Awaitable[None]], tries: int | None = 5) -> None:
-        restarts = self.metrics.keeper_restarts.labels(name)
-        body = keep(name, run, give_up=self._give_up, died=lambda _: restarts.inc(), tries=tries)
-        self._keepers[name] = asyncio.create_task(body, name=name)
-
-    async def _end(self, name: str) -> None:
-        task = self._keepers.pop(name)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
     def _give_up(self, name: str) -> None:
         self.gave_up = True
@@ -318,19 +314,8 @@ class Front:
 
     def _monitor_said(self, status: dict[str, Any]) -> None:
         self.metrics.chunks_waiting.set(status["waiting"]["chunks"])
-        for name, result in self._pushes_of(status):
+        for name, result in self._pushes.of(status):
             self.metrics.branch(name).pushes[result].inc()
-
-    def _pushes_of(self, status: dict[str, Any]) -> list[tuple[Branch, str]]:
-        """The pushes and failures in it that were not seen before."""
-        news = []
-        for name, branch in status.get("branches", {}).items():
-            for key, result in (("last_push", "pushed"), ("last_failure", "failed")):
-                event = branch[key]
-                if event is not None and self._pushes.get((name, key)) != event["ts"]:
-                    self._pushes[name, key] = event["ts"]
-                    news.append((Branch(name), result))
-        return news
 
     # Configuration
 

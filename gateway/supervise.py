@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -49,3 +50,22 @@ async def keep(
             give_up(name)
             return
         await asyncio.sleep(min(first_pause * 2 ** (deaths - 1), LONGEST_PAUSE))
+
+
+class Keepers:
+    """The keepers of a process, by name; started one by one and ended in the reverse order."""
+
+    def __init__(self, *, give_up: Callable[[str], None], died: Callable[[str], None]) -> None:
+        self._give_up = give_up
+        self._died = died
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, run: Callable[[], Awaitable[None]], tries: int | None = 5) -> None:
+        body = keep(name, run, give_up=self._give_up, died=self._died, tries=tries)
+        self._tasks[name] = asyncio.create_task(body, name=name)
+
+    async def end(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

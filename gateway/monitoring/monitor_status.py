@@ -1,8 +1,12 @@
-"""The monitor's status document: what it does for each branch, and what still waits."""
+"""The monitor's status document: what it does for each branch, and what still waits.
+
+`document` writes it, in the monitor; `PushNews` reads it, in the front.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.monitoring.backlog import Backlog
@@ -47,3 +51,21 @@ def _branch(
         and {"ts": push.ts, "commit": push.commit, "segments": push.segments, "rows": push.rows},
         "last_failure": state.failure and {"ts": state.failed_ts, "reason": state.failure},
     }
+
+
+class PushNews:
+    """The pushes and failures in a row of documents, each told once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], str] = {}
+
+    def of(self, status: Mapping[str, Any]) -> list[tuple[Branch, str]]:
+        """Those in this document that were in none before: `pushed` or `failed`, by branch."""
+        news = []
+        for name, branch in status.get("branches", {}).items():
+            for key, result in (("last_push", "pushed"), ("last_failure", "failed")):
+                event = branch[key]
+                if event is not None and self._known.get((name, key)) != event["ts"]:
+                    self._known[name, key] = event["ts"]
+                    news.append((Branch(name), result))
+        return news
