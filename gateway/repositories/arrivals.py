@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.errors import ContentError, RepositoryError
+from gateway.errors import ContentError, MissingRef, RepositoryError
 from gateway.names import Branch, Commit
 from gateway.repositories.content import write_content
 from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
 from gateway.repositories.git import DamagedCache, Git
+from gateway.repositories.kept import last_good, move_of
 from gateway.repositories.move import Move
 from gateway.repositories.provenance import provenance
 from gateway.repositories.remembered import LastGood, Remembered
@@ -70,17 +71,21 @@ class Arrivals:
         """End what runs: calls in other threads raise soon."""
         self._git.close()
 
-    def heads(self) -> dict[Branch, Commit]:
-        """The remote's branches and their tips."""
+    def heads(self, wanted: Iterable[Branch] = ()) -> dict[Branch, Commit]:
+        """The remote's branches and their tips, wanted or not."""
         return self._healed(lambda: self._git.heads(deadline=self._bounds.listing))
+
+    def next_look(self, poll: float) -> float:
+        """A ref moves whole: nothing is to be looked at twice."""
+        return poll
+
+    def waits(self, branch: Branch) -> str | None:
+        """A branch's tip is always known."""
+        return None
 
     def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
         """What the branch served last, from disk alone; None if that is not there."""
-        last = self._remembered.get(branch)
-        if last is None or last.model != model or not self.snapshots.has(last.fingerprint):
-            return None
-        lease = self.snapshots.lease(last.fingerprint)
-        return _move(branch, last, lease), lease
+        return last_good(self.snapshots, self._remembered, branch, model)
 
     def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
         """The branch's content at `tip`, its snapshot built and leased.
@@ -112,17 +117,23 @@ class Arrivals:
         self._remembered.put(branch, settled)
         return Move(branch, move.tip, commit, known, move.fingerprint, move.root)
 
-    def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
-        """The beginning of a plain file of the commit, at most so long; None if there is none."""
+    def newer_file(
+        self, branch: Branch, tip: Commit | None, path: str, seen: Commit | None, most_bytes: int
+    ) -> tuple[Commit, bytes | None] | None:
+        if tip is None:
+            raise MissingRef(f"the repository has no branch {branch}")
+        if tip == seen:
+            return None
         with self._recycled():
-            return self._healed(lambda: self._read_file(tip, path, most_bytes))
+            return tip, self._healed(lambda: self._read_file(tip, path, most_bytes))
 
-    def read_at_tip(
-        self, branch: Branch, path: str, most_bytes: int
-    ) -> tuple[Commit, bytes | None]:
-        """The branch's present tip and what `read_file` says of it; MissingRef if it is gone."""
+    def first_file(self, branch: Branch, path: str, most_bytes: int) -> tuple[Commit, bytes | None]:
+        """The branch's tip and the beginning of a file there, None if there is no such file.
+
+        MissingRef if there is no such branch; opened and closed by the caller.
+        """
         tip = self._healed(lambda: self._git.fetch_tip(branch, deadline=self._bounds.listing))
-        return tip, self.read_file(tip, path, most_bytes)
+        return tip, self._healed(lambda: self._read_file(tip, path, most_bytes))
 
     def _read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
         self._git.fetch(tip, deadline=self._bounds.listing)
@@ -194,7 +205,7 @@ class Arrivals:
         except BaseException:
             lease.release()
             raise
-        return _move(branch, good, lease), lease
+        return move_of(branch, good, lease), lease
 
     def _search(
         self, tip: Commit, entries: Iterable[Entry], deadline: float
@@ -218,7 +229,3 @@ class Arrivals:
 
 def _place(branch: Branch, tip: Commit) -> str:
     return f"{branch} at {tip}"
-
-
-def _move(branch: Branch, good: LastGood, lease: Lease) -> Move:
-    return Move(branch, good.tip, good.commit, good.commit_known, good.fingerprint, lease.root)

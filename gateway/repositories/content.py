@@ -13,13 +13,17 @@ from gateway.errors import ContentError
 from gateway.names import Commit
 from gateway.repositories.blobs import Blobs
 from gateway.repositories.git import Git
+from gateway.repositories.refusals import (
+    HEAD_BYTES,
+    is_lfs_pointer,
+    lonely_dvc_pointer,
+    refuse,
+    too_large,
+)
 from gateway.repositories.trees import Entry
 
 _LINK, _EXECUTABLE, _SUBMODULE = "120000", "100755", "160000"
-_LFS = b"version https://git-lfs.github.com/spec/"
-_LFS_MOST_BYTES = 1024
 _LINK_MOST_BYTES = 4096
-_MOST_SAID = 5
 
 
 def write_content(
@@ -56,43 +60,20 @@ def write_content(
     refuse([reason for entry in links if (reason := _escape(entry, target))], where)
 
 
-def refuse(reasons: Sequence[str], where: str) -> None:
-    """ContentError with all the reasons, if there are any."""
-    if reasons:
-        more = len(reasons) - _MOST_SAID
-        said = [*reasons[:_MOST_SAID], *([f"and {more} more"] if more > 0 else [])]
-        raise ContentError("; ".join(said), where=where)
-
-
 def _refusal(entry: Entry, entries: Sequence[Entry]) -> str | None:
     parts = entry.path.split("/")
     if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
         return f"{entry.path!r} is not a path that may be written: remove it from the branch"
     if entry.mode == _SUBMODULE:
         return f"{entry.path} is a submodule, which is not served: commit its files themselves"
-    if entry.path.endswith(".dvc") and not parts[-1].startswith("."):
-        content = entry.path.removesuffix(".dvc")
-        if not any(
-            other.path == content or other.path.startswith(f"{content}/") for other in entries
-        ):
-            return (
-                f"{entry.path} is a DVC pointer and {content} is not in the branch:"
-                f" commit {content} itself, or keep it in git-lfs"
-            )
-    return None
+    cure = f"commit {entry.path.removesuffix('.dvc')} itself, or keep it in git-lfs"
+    return lonely_dvc_pointer(entry.path, (other.path for other in entries), cure)
 
 
 def _refuse_too_large(git: Git, entries: Sequence[Entry], most_bytes: int, where: str) -> None:
     known = git.sizes(entry.oid for entry in entries)
-    sizes = {entry.path: known[entry.oid] for entry in entries}
-    total = sum(sizes.values())
-    if total > most_bytes:
-        largest = max(sizes, key=lambda path: sizes[path])
-        raise ContentError(
-            f"{total} bytes are to be served and at most {most_bytes} may be: make it smaller;"
-            f" the largest is {largest} with {sizes[largest]}",
-            where=where,
-        )
+    reason = too_large({entry.path: known[entry.oid] for entry in entries}, most_bytes)
+    refuse([reason] if reason else [], where)
 
 
 def _write_file(reader: Blobs, entry: Entry, target: Path, where: str) -> bool:
@@ -108,15 +89,15 @@ def _write_file(reader: Blobs, entry: Entry, target: Path, where: str) -> bool:
     with os.fdopen(file, "wb") as sink:
 
         def write(piece: bytes) -> None:
-            if len(head) < len(_LFS):
-                head.extend(piece[: len(_LFS)])
+            if len(head) < HEAD_BYTES:
+                head.extend(piece[:HEAD_BYTES])
             sink.write(piece)
 
         size = reader.copy(entry.oid, write)
         sink.flush()
         os.fchmod(sink.fileno(), mode)
         os.fsync(sink.fileno())
-    return size <= _LFS_MOST_BYTES and head.startswith(_LFS)
+    return is_lfs_pointer(size, bytes(head))
 
 
 def _pointer(path: str) -> str:

@@ -11,17 +11,17 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gateway.errors import ContentError, MissingRef, RepositoryError, StateError
 from gateway.names import Branch, Commit
-from gateway.repositories.arrivals import Arrivals
 from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
 from gateway.repositories.followed_file import FollowedFile
 from gateway.repositories.move import Move
+from gateway.repositories.snapshots import Lease
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,59 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Repository(Protocol):
+    """What is followed, whatever its kind. Called in threads, several branches at once."""
+
+    def open(self) -> None: ...
+
+    def close(self) -> None:
+        """End what runs: calls in other threads raise soon."""
+
+    def heads(self, wanted: Iterable[Branch]) -> Mapping[Branch, Commit | RepositoryError | None]:
+        """Of these branches and perhaps others: the tips of those that are there.
+
+        None as long as a first one is not known; the error of one that alone cannot be asked for.
+        """
+        ...
+
+    def next_look(self, poll: float) -> float:
+        """Seconds until `heads` is worth calling again, where it is usually called each `poll`."""
+        ...
+
+    def waits(self, branch: Branch) -> str | None:
+        """Why a branch that changed has no newer tip, if so."""
+        ...
+
+    def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
+        """What the branch served last, from this machine's disks alone."""
+        ...
+
+    def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
+        """The branch's content at `tip`, its snapshot leased; ContentError, RepositoryError."""
+        ...
+
+    def settle(self, branch: Branch, move: Move, deadline: float) -> Move | None:
+        """The move with its provenance, if that is found this time."""
+        ...
+
+    def tidy(self, tips: Iterable[Commit]) -> None:
+        """Forget what is neither at these tips nor served."""
+
+    def newer_file(
+        self, branch: Branch, tip: Commit | None, path: str, seen: Commit | None, most_bytes: int
+    ) -> tuple[Commit, bytes | None] | None:
+        """The version of one file and its beginning, where it is not `seen`; None for no news.
+
+        The content is None if there is no such plain file. `tip` is what `heads` said of the
+        branch.
+        """
+        ...
+
+    def cache_status(self) -> dict[str, int] | None:
+        """Bytes and rebuilds of the cache, if there is one."""
+        ...
+
+
 class Watcher:
     """Follows `wanted` (branch to its `model` setting) and calls, on the event loop:
 
@@ -52,7 +105,7 @@ class Watcher:
 
     def __init__(
         self,
-        arrivals: Arrivals,
+        repository: Repository,
         wanted: Mapping[Branch, str | None],
         *,
         poll: float,
@@ -64,7 +117,7 @@ class Watcher:
         now: Callable[[], datetime] = _now,
         rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._arrivals = arrivals
+        self._repository = repository
         self._poll = poll
         self._deliver = deliver
         self._trouble = trouble
@@ -74,7 +127,6 @@ class Watcher:
         self._now = now
         self._rest = rest
         self._followed = {branch: Followed(branch, model, poll) for branch, model in wanted.items()}
-        self._heads: dict[Branch, Commit] | None = None
         self._wake = asyncio.Event()
         self._remote = Backoff(poll)
         self._last_poll: datetime | None = None
@@ -111,12 +163,14 @@ class Watcher:
             "last_poll": _stamp(self._last_poll),
             "last_success": _stamp(self._last_success),
             "last_error": self._last_error,
-            "cache": self._arrivals.cache_status(),
+            "cache": self._repository.cache_status(),
             "branches": {
                 branch: {
                     "tip": followed.tip,
                     "trouble": followed.trouble and followed.trouble.kind,
-                    "text": followed.trouble and followed.trouble.text,
+                    "text": followed.trouble.text
+                    if followed.trouble is not None
+                    else self._repository.waits(branch),
                     "last_move": _stamp(followed.moved),
                 }
                 for branch, followed in self._followed.items()
@@ -127,7 +181,7 @@ class Watcher:
         """The keeper's body: never returns; on cancel ends every git child and returns threads."""
         self._executor = ThreadPoolExecutor(_AT_ONCE + 2, thread_name_prefix="git")
         try:
-            await self._in_thread(self._arrivals.open)
+            await self._in_thread(self._repository.open)
             async with asyncio.TaskGroup() as self._tasks:
                 while True:
                     self._wake.clear()
@@ -138,7 +192,7 @@ class Watcher:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), delay * spread - _REST)
         finally:
-            self._arrivals.close()
+            self._repository.close()
             for followed in self._followed.values():
                 followed.busy = False
             self._executor.shutdown(wait=False, cancel_futures=True)
@@ -149,43 +203,44 @@ class Watcher:
         """Poll once and start what is to be done; seconds until the next look."""
         self._last_poll = self._now()
         try:
-            heads = await self._in_thread(self._arrivals.heads)
+            heads = await self._in_thread(self._repository.heads, list(self._followed))
         except _FAILURES as error:
             return self._unreachable(error)
         self._last_success, self._last_error = self._now(), None
         self._remote.succeeded()
         self._polled("ok")
-        self._heads = heads
         for followed in list(self._followed.values()):
-            tip = heads.get(followed.branch)
-            if tip is None:
+            if followed.branch not in heads:
                 self._gone(followed)
-            else:
+                continue
+            tip = heads[followed.branch]
+            if isinstance(tip, RepositoryError):
+                self._report(followed, followed.tip, "remote", str(tip))
+            elif tip is not None:
                 self._start(followed, tip)
-        if self._file is not None:
-            self._look_at_file(self._file, heads.get(self._file.branch))
-        return self._poll
+        if self._file is not None and not self._file.busy and self._tasks is not None:
+            self._file.busy = True
+            tip = heads.get(self._file.branch)
+            known = None if isinstance(tip, RepositoryError) else tip
+            self._tasks.create_task(self._read_file(self._file, known))
+        return self._repository.next_look(self._poll)
 
-    def _look_at_file(self, file: FollowedFile, tip: Commit | None) -> None:
-        if tip is None:
-            file.trouble = f"the repository has no branch {file.branch}"
-        elif tip != file.tip and not file.busy and self._tasks is not None:
-            file.busy = True
-            self._tasks.create_task(self._read_file(file, tip))
-
-    async def _read_file(self, file: FollowedFile, tip: Commit) -> None:
-        """Hand over what the tip holds; what fails is tried again at the next look."""
+    async def _read_file(self, file: FollowedFile, tip: Commit | None) -> None:
+        """Hand over what changed; what fails is tried again at the next look."""
         try:
             async with self._slots:
-                content = await self._in_thread(
-                    self._arrivals.read_file, tip, file.path, file.most_bytes
+                news = await self._in_thread(
+                    self._repository.newer_file,
+                    *(file.branch, tip, file.path, file.tip, file.most_bytes),
                 )
         except _FAILURES as error:
-            file.trouble = f"{file.path} of {file.branch} at {tip} cannot be read: {error}"
+            file.trouble = f"{file.path} of {file.branch} cannot be read: {error}"
             log.warning("%s", file.trouble)
         else:
-            file.tip, file.trouble = tip, None
-            file.changed(tip, content)
+            file.trouble = None
+            if news is not None:
+                file.tip = news[0]
+                file.changed(*news)
         finally:
             file.busy = False
 
@@ -239,7 +294,7 @@ class Watcher:
         try:
             async with self._slots:
                 move, lease = await self._in_thread(
-                    self._arrivals.take, followed.branch, tip, model
+                    self._repository.take, followed.branch, tip, model
                 )
         except ContentError as error:
             return Trouble("content", str(error))
@@ -272,7 +327,7 @@ class Watcher:
             with contextlib.suppress(*_FAILURES):
                 async with self._slots:
                     settled = await self._in_thread(
-                        self._arrivals.settle, followed.branch, move, deadline
+                        self._repository.settle, followed.branch, move, deadline
                     )
                 if settled is not None and followed.move is move and followed.present:
                     followed.move = settled
@@ -283,7 +338,7 @@ class Watcher:
     async def _tidy(self) -> None:
         tips = [followed.tip for followed in self._followed.values() if followed.tip]
         try:
-            await self._in_thread(self._arrivals.tidy, tips)
+            await self._in_thread(self._repository.tidy, tips)
         except _FAILURES as error:
             log.warning("old snapshots could not be removed: %s", error)
 
@@ -296,7 +351,7 @@ class Watcher:
             self._trouble(followed.branch, tip, kind, text)
 
     def _last_good(self, followed: Followed) -> Move | None:
-        found = self._arrivals.last_good(followed.branch, followed.model)
+        found = self._repository.last_good(followed.branch, followed.model)
         if found is None:
             return None
         followed.restored(*found)

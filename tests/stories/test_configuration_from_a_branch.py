@@ -116,7 +116,7 @@ def test_a_branch_that_is_not_served_may_hold_it(
     wait_until(lambda: "exp" in answered_by(made), 40.0, made.words)
     git(remote.path, "update-ref", "-d", "refs/heads/ops")
     wait_until(lambda: configuration(made)["trouble"], 40.0)
-    assert configuration(made)["trouble"] == "the repository has no branch ops"
+    assert "the repository has no branch ops" in configuration(made)["trouble"]
     assert "exp" in answered_by(made)
 
 
