@@ -180,7 +180,7 @@ def _first_config(source: FileSource | BranchSource, arrivals: Arrivals) -> Conf
     arrivals.open()
     try:
         return source.begin(
-            lambda: arrivals.first_file(source.branch, IN_REPOSITORY, MOST_BYTES + 1)
+            lambda: arrivals.read_at_tip(source.branch, IN_REPOSITORY, MOST_BYTES + 1)
         )
     finally:
         arrivals.close()

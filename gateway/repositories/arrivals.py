@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.errors import ContentError, MissingRef, RepositoryError
+from gateway.errors import ContentError, RepositoryError
 from gateway.names import Branch, Commit
 from gateway.repositories.content import write_content
 from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
@@ -117,23 +117,17 @@ class Arrivals:
         self._remembered.put(branch, settled)
         return Move(branch, move.tip, commit, known, move.fingerprint, move.root)
 
-    def newer_file(
-        self, branch: Branch, tip: Commit | None, path: str, seen: Commit | None, most_bytes: int
-    ) -> tuple[Commit, bytes | None] | None:
-        if tip is None:
-            raise MissingRef(f"the repository has no branch {branch}")
-        if tip == seen:
-            return None
+    def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
+        """The beginning of a plain file of the commit, at most so long; None if there is none."""
         with self._recycled():
-            return tip, self._healed(lambda: self._read_file(tip, path, most_bytes))
+            return self._healed(lambda: self._read_file(tip, path, most_bytes))
 
-    def first_file(self, branch: Branch, path: str, most_bytes: int) -> tuple[Commit, bytes | None]:
-        """The branch's tip and the beginning of a file there, None if there is no such file.
-
-        MissingRef if there is no such branch; opened and closed by the caller.
-        """
+    def read_at_tip(
+        self, branch: Branch, path: str, most_bytes: int
+    ) -> tuple[Commit, bytes | None]:
+        """The branch's present tip and what `read_file` says of it; MissingRef if it is gone."""
         tip = self._healed(lambda: self._git.fetch_tip(branch, deadline=self._bounds.listing))
-        return tip, self._healed(lambda: self._read_file(tip, path, most_bytes))
+        return tip, self.read_file(tip, path, most_bytes)
 
     def _read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
         self._git.fetch(tip, deadline=self._bounds.listing)

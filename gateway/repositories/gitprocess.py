@@ -31,6 +31,7 @@ _LOCAL_SERVER = (
 _FIXED_CONFIG = {
     "advice.detachedHead": "false",
     "advice.fetchShowForcedUpdates": "false",
+    "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
     "fetch.writeCommitGraph": "false",
     "gc.auto": "0",
@@ -87,12 +88,15 @@ class GitProcess:
         address: Address,
         environment: Mapping[str, str],
         credentials: Credentials,
+        *,
+        protocols: str = "file:git:http:https:ssh",
     ) -> None:
         self.cache = cache
         self.address = address
         self._environment = dict(environment)
         self._credentials = credentials
         self._veil = Veil(credentials)
+        self._protocols = protocols
         self._running: set[subprocess.Popen[bytes]] = set()
         self._guard = threading.Lock()
         self._interrupted = False
@@ -196,7 +200,7 @@ class GitProcess:
             **self._environment,
             **self._credentials.environment(server),
             # Above any setting of the user's: ext:: would be a shell.
-            "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+            "GIT_ALLOW_PROTOCOL": self._protocols,
             "GIT_DIR": str(self.cache),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_COUNT": str(len(config)),

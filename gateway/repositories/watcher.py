@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+#: By branch: the tip, None as long as a first one is not known, or why it cannot be asked for.
+Heads = Mapping[Branch, Commit | RepositoryError | None]
+
 _JITTER = 0.2
 _AT_ONCE = 4
 #: What the remote, the disk or a damaged cache do to any call.
@@ -48,7 +51,7 @@ class Repository(Protocol):
     def close(self) -> None:
         """End what runs: calls in other threads raise soon."""
 
-    def heads(self, wanted: Iterable[Branch]) -> Mapping[Branch, Commit | RepositoryError | None]:
+    def heads(self, wanted: Iterable[Branch]) -> Heads:
         """Of these branches and perhaps others: the tips of those that are there.
 
         None as long as a first one is not known; the error of one that alone cannot be asked for.
@@ -78,14 +81,14 @@ class Repository(Protocol):
     def tidy(self, tips: Iterable[Commit]) -> None:
         """Forget what is neither at these tips nor served."""
 
-    def newer_file(
-        self, branch: Branch, tip: Commit | None, path: str, seen: Commit | None, most_bytes: int
-    ) -> tuple[Commit, bytes | None] | None:
-        """The version of one file and its beginning, where it is not `seen`; None for no news.
+    def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
+        """The beginning of a plain file at a tip, at most so long; None if there is none."""
+        ...
 
-        The content is None if there is no such plain file. `tip` is what `heads` said of the
-        branch.
-        """
+    def read_at_tip(
+        self, branch: Branch, path: str, most_bytes: int
+    ) -> tuple[Commit, bytes | None]:
+        """The branch's present tip and what `read_file` says of it; MissingRef."""
         ...
 
     def cache_status(self) -> dict[str, int] | None:
@@ -203,7 +206,7 @@ class Watcher:
         """Poll once and start what is to be done; seconds until the next look."""
         self._last_poll = self._now()
         try:
-            heads = await self._in_thread(self._repository.heads, list(self._followed))
+            heads = await self._in_thread(self._repository.heads, self._wanted())
         except _FAILURES as error:
             return self._unreachable(error)
         self._last_success, self._last_error = self._now(), None
@@ -218,31 +221,40 @@ class Watcher:
                 self._report(followed, followed.tip, "remote", str(tip))
             elif tip is not None:
                 self._start(followed, tip)
-        if self._file is not None and not self._file.busy and self._tasks is not None:
-            self._file.busy = True
-            tip = heads.get(self._file.branch)
-            known = None if isinstance(tip, RepositoryError) else tip
-            self._tasks.create_task(self._read_file(self._file, known))
+        if self._file is not None:
+            self._look_at_file(self._file, heads)
         return self._repository.next_look(self._poll)
 
-    async def _read_file(self, file: FollowedFile, tip: Commit | None) -> None:
-        """Hand over what changed; what fails is tried again at the next look."""
+    def _look_at_file(self, file: FollowedFile, heads: Heads) -> None:
+        if file.branch not in heads:
+            file.trouble = f"the repository has no branch {file.branch}"
+            return
+        tip = heads[file.branch]
+        if isinstance(tip, RepositoryError):
+            file.trouble = str(tip)
+        elif tip not in (None, file.tip) and not file.busy and self._tasks is not None:
+            file.busy = True
+            self._tasks.create_task(self._read_file(file, tip))
+
+    async def _read_file(self, file: FollowedFile, tip: Commit) -> None:
+        """Hand over what the tip holds; what fails is tried again at the next look."""
         try:
             async with self._slots:
-                news = await self._in_thread(
-                    self._repository.newer_file,
-                    *(file.branch, tip, file.path, file.tip, file.most_bytes),
+                content = await self._in_thread(
+                    self._repository.read_file, tip, file.path, file.most_bytes
                 )
         except _FAILURES as error:
-            file.trouble = f"{file.path} of {file.branch} cannot be read: {error}"
+            file.trouble = f"{file.path} of {file.branch} at {tip} cannot be read: {error}"
             log.warning("%s", file.trouble)
         else:
-            file.trouble = None
-            if news is not None:
-                file.tip = news[0]
-                file.changed(*news)
+            file.tip, file.trouble = tip, None
+            file.changed(tip, content)
         finally:
             file.busy = False
+
+    def _wanted(self) -> list[Branch]:
+        file = [self._file.branch] if self._file is not None else []
+        return list({*self._followed, *file})
 
     def _unreachable(self, error: Exception) -> float:
         self._last_error = str(error)
