@@ -44,6 +44,11 @@ class Remote:
         git(self.person, "init", "--quiet", "--initial-branch=prod")
         git(self.person, "remote", "add", "origin", str(path))
 
+    @property
+    def address(self) -> str:
+        """What gateway.yaml calls it."""
+        return str(self.path)
+
     def commit(
         self,
         branch: str,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gitrepo import Remote, git
+from mounted import Mounted
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -18,7 +19,7 @@ import logging, os, sys
 from pathlib import Path
 from gateway.monitoring.monitor import run_monitor
 logging.basicConfig(level="INFO")
-environ = {"PATH": os.environ["PATH"], "HOME": sys.argv[2]}
+environ = {"PATH": sys.argv[4], "HOME": sys.argv[2]}
 front = (sys.stdin.buffer, sys.stdout.buffer)
 sys.exit(run_monitor(Path(sys.argv[1]), *front, environ, finish_within=float(sys.argv[3])))
 """
@@ -27,13 +28,17 @@ sys.exit(run_monitor(Path(sys.argv[1]), *front, environ, finish_within=float(sys
 class MonitorProcess:
     """One state directory, and the monitor process on it, if one runs."""
 
-    def __init__(self, state: Path, remote: Remote, branches: list[str], **monitoring: Any) -> None:
+    def __init__(
+        self, state: Path, remote: Remote | Mounted, branches: list[str], **monitoring: Any
+    ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self.state = state
         self.remote = remote
         self.branches = branches
         self.settings = state / "monitor-settings.json"
         self.finish_within = 10.0
+        #: Where its git is found.
+        self.path = os.environ["PATH"]
         self.process: subprocess.Popen[bytes] | None = None
         self.write_settings(**monitoring)
 
@@ -44,7 +49,7 @@ class MonitorProcess:
     def write_settings(self, **monitoring: Any) -> None:
         defaults = {"flush": 0.05, "retention": 1e9, "journal_bytes": 2**30, "target": "branch"}
         text = {
-            "repository": str(self.remote.path),
+            "repository": self.remote.address,
             "state_dir": str(self.state),
             "monitoring": {**defaults, **monitoring},
             "branches": self.branches,
@@ -63,6 +68,7 @@ class MonitorProcess:
                     str(self.settings),
                     str(self.state),
                     str(self.finish_within),
+                    self.path,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The monitor's process: takes sealed chunks, counts them, brings them into git, says how it is.
+"""The monitor's process: takes sealed chunks, counts them, has them published, says how it is.
 
 Owns the rhythm (when each branch is pushed, how failures are spaced) and the process' life: its
 lock, its end on end-of-input or SIGTERM within a deadline. It can be killed at any instant: a
@@ -27,8 +27,9 @@ from gateway.monitoring.backlog import Backlog
 from gateway.monitoring.monitor_settings import MonitorSettings, load_settings
 from gateway.monitoring.monitor_status import document
 from gateway.monitoring.publisher import Policy, Publisher, Target
+from gateway.monitoring.shelf import Shelf
+from gateway.monitoring.shelves import shelf_of
 from gateway.names import Branch
-from gateway.repositories.git import DamagedCache, Git
 from gateway.state import write_atomically
 from gateway.store import Store
 from gateway.store.sqlite import SqliteStore
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 _PUSH_BYTES = 16 * 1024 * 1024
 _SHORTEST_INTERVAL = 10.0
 _LONGEST_BACKOFF = 60.0
-_GIT_DEADLINE = 60.0
 _CACHE_BYTES = 256 * 1024 * 1024
 _LOCK_WAIT = 30.0
 _TROUBLED_WAIT = 5.0
@@ -103,7 +103,7 @@ class Monitor:
     def __init__(
         self,
         settings: MonitorSettings,
-        git: Git,
+        shelf: Shelf,
         store: Store,
         finishing: Finishing,
         *,
@@ -113,7 +113,7 @@ class Monitor:
     ) -> None:
         self.settings = settings
         self.trouble: str | None = None
-        self._git = git
+        self._shelf = shelf
         self._store = store
         self._finishing = finishing
         self._clock = clock
@@ -121,7 +121,7 @@ class Monitor:
         self._jitter = jitter
         self._turns: dict[Branch, _Turn] = {}
         self._backlog = Backlog(settings.state_dir / "journal", store)
-        self._publisher = Publisher(git, store, now=now, pause=finishing.pause, jitter=jitter)
+        self._publisher = Publisher(shelf, store, now=now, pause=finishing.pause, jitter=jitter)
 
     def step(self) -> None:
         """Take in what is new, push the branches whose turn it is, delete what is confirmed."""
@@ -143,18 +143,18 @@ class Monitor:
                 self._backlog.settle(self.settings, self._now())
 
     def status(self) -> dict[str, object]:
-        found = document(self.settings, self._store, self._backlog, self._policy())
-        return {**found, "trouble": self.trouble, "cache": self._publisher.cache_status()}
+        place = self._shelf.place
+        found = document(self.settings, self._store, self._backlog, self._policy(), place)
+        return {**found, "trouble": self.trouble, "cache": self._shelf.cache_status()}
 
     def _publish(self, branch: Branch, turn: _Turn) -> bool:
         segments = self._backlog.segments(branch, self.settings, _PUSH_BYTES)
         try:
             self._publisher.publish(branch, segments, self._policy())
-            self._publisher.slim(_CACHE_BYTES)
+            self._shelf.slim(_CACHE_BYTES)
         except RepositoryError as error:
             self._failed(branch, turn, error)
-            if isinstance(error, DamagedCache):
-                self._git.rebuild()
+            self._shelf.mend(error)
             return False
         turn.failures = 0
         turn.next = self._clock() + min(self.settings.monitoring.flush, _SHORTEST_INTERVAL)
@@ -194,22 +194,16 @@ def run_monitor(
     try:
         settings = load_settings(settings_path)
         state = settings.state_dir
-        git = Git(
-            state / "git" / "write",
-            settings.repository,
-            environ,
-            deadline=_GIT_DEADLINE,
-            credentials=settings.credentials,
-        )
-        finishing.on_over = git.close
+        shelf = shelf_of(settings, environ)
+        finishing.on_over = shelf.close
         with (
             _locked(state / "monitor.lock", finishing),
             SqliteStore(state / "store.sqlite") as store,
         ):
-            git.prepare()
+            shelf.open()
             monitor = Monitor(
                 settings,
-                git,
+                shelf,
                 store,
                 finishing,
                 clock=time.monotonic,

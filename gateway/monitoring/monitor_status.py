@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.monitoring.backlog import Backlog
@@ -17,9 +17,16 @@ from gateway.store import Publication, Store
 
 
 def document(
-    settings: MonitorSettings, store: Store, backlog: Backlog, policy: Policy
+    settings: MonitorSettings,
+    store: Store,
+    backlog: Backlog,
+    policy: Policy,
+    place: Callable[[Branch], str],
 ) -> dict[str, object]:
-    """As said on standard output; `rows` counts every recorded row, sampled or not."""
+    """As said on standard output; `rows` counts every recorded row, sampled or not.
+
+    `place` is what people call the place where a branch's segments lie.
+    """
     rows: Counter[str] = Counter()
     for (_, _, _, branch, _), count in store.totals("rows").items():
         rows[branch] += count
@@ -27,7 +34,7 @@ def document(
     chunks, size = backlog.waiting(settings)
     return {
         "branches": {
-            name: _branch(name, settings, store.publication(name), policy) for name in names
+            name: _branch(name, settings, store.publication(name), policy, place) for name in names
         },
         "waiting": {"chunks": chunks, "bytes": size, "unreadable": backlog.unreadable},
         "rows": dict(sorted(rows.items())),
@@ -35,20 +42,29 @@ def document(
 
 
 def _branch(
-    branch: Branch, settings: MonitorSettings, state: Publication, policy: Policy
+    branch: Branch,
+    settings: MonitorSettings,
+    state: Publication,
+    policy: Policy,
+    place: Callable[[Branch], str],
 ) -> dict[str, Any]:
     target = "none" if settings.monitoring.target == "none" else policy.in_force(state)
-    ref = {"none": None, "branch": branch.ref, "side-branch": side_branch(branch).ref}[target]
+    taker = {"none": None, "branch": branch, "side-branch": side_branch(branch)}[target]
     push = state.last_push
     diverted = state.diverted if target != settings.monitoring.target else None
     if diverted and state.diverted_under:
         diverted += " (tried again when the gateway restarts or its settings change)"
     return {
         "target": target,
-        "ref": ref,
+        "ref": taker and place(taker),
         "diverted": diverted,
         "last_push": push
-        and {"ts": push.ts, "commit": push.commit, "segments": push.segments, "rows": push.rows},
+        and {
+            "ts": push.ts,
+            "commit": push.commit or None,
+            "segments": push.segments,
+            "rows": push.rows,
+        },
         "last_failure": state.failure and {"ts": state.failed_ts, "reason": state.failure},
     }
 

@@ -1,8 +1,8 @@
-"""Segments become a monitoring commit on their branch, or on its side branch, exactly once.
+"""Segments come to their branch, or to its side branch, exactly once.
 
-Owns which ref takes a branch's rows, the compare-and-swap and its retries, and what the store
-remembers of both. Decides nothing about when: the monitor does. Never a merge commit, never a
-change outside monitoring/ and logs/.
+Owns which of the two takes a branch's rows, retries where it moved meanwhile, and what the store
+remembers of both. Decides nothing about when: the monitor does; how they are put there is the
+shelf's.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any, Literal
 
 from gateway.chunks import ChunkKey
 from gateway.errors import MissingRef, PushRefused, StaleTip
-from gateway.monitoring.commits import IDENTITY, build, expired, obstacle, paths_of
+from gateway.monitoring.commits import expired
 from gateway.monitoring.segments import Segment
-from gateway.names import Branch, Commit
-from gateway.repositories.git import Git
+from gateway.monitoring.shelf import Shelf
+from gateway.names import Branch
 from gateway.store import Publication, Push, Store
 from gateway.timestamps import rfc3339
 
 Target = Literal["branch", "side-branch"]
 _TRIES = 6
 _FIRST_PAUSE = 0.05
-_SLIM_EVERY = 32
 
 
 def side_branch(branch: Branch) -> Branch:
@@ -55,22 +54,22 @@ class _Arrivals:
     """The segments of one publication, and where each was seen or put."""
 
     segments: Sequence[Segment]
-    places: dict[str, tuple[str, Commit]] = field(default_factory=dict)
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[Segment]:
         return [segment for segment in self.segments if segment.path not in self.places]
 
-    def saw(self, paths: Collection[str], ref: str, commit: Commit) -> None:
+    def saw(self, paths: Collection[str], ref: str, commit: str) -> None:
         self.put([segment for segment in self.missing if segment.path in paths], ref, commit)
 
-    def put(self, segments: Sequence[Segment], ref: str, commit: Commit) -> None:
+    def put(self, segments: Sequence[Segment], ref: str, commit: str) -> None:
         self.places.update((segment.path, (ref, commit)) for segment in segments)
 
-    def by_place(self) -> dict[tuple[str, Commit], set[ChunkKey]]:
+    def by_place(self) -> dict[tuple[str, str], set[ChunkKey]]:
         """The chunks of which everything arrived, by where it is."""
         pending = {segment.key for segment in self.missing}
-        found: dict[tuple[str, Commit], set[ChunkKey]] = {}
+        found: dict[tuple[str, str], set[ChunkKey]] = {}
         for segment in self.segments:
             if segment.key not in pending:
                 found.setdefault(self.places[segment.path], set()).add(segment.key)
@@ -82,29 +81,24 @@ class Publisher:
 
     def __init__(
         self,
-        git: Git,
+        shelf: Shelf,
         store: Store,
         *,
         now: Callable[[], datetime],
         pause: Callable[[float], None],
         jitter: Callable[[], float],
-        identity: str = IDENTITY,
     ) -> None:
         """`pause` sleeps; `jitter` draws from [0, 1)."""
-        self._git = git
+        self._shelf = shelf
         self._store = store
         self._now = now
         self._pause = pause
         self._jitter = jitter
-        self._identity = identity
-        self._pushed: dict[str, Commit] = {}
-        self._pushes = 0
-        self._cache_bytes = 0
 
     def publish(self, branch: Branch, segments: Sequence[Segment], policy: Policy) -> None:
-        """Put every segment into git, once, and confirm its chunk in the store.
+        """Bring every segment to its branch, once, and confirm its chunk in the store.
 
-        Segments already at the tip are success. Raises RemoteUnavailable, StaleTip when the ref
+        Segments that are there already are success. Raises RemoteUnavailable, StaleTip when the ref
         kept moving, or PushRefused when not even the side branch takes them; what arrived before
         that is confirmed, the rest is for the next call.
         """
@@ -117,29 +111,6 @@ class Publisher:
         # Only now: a crash before this line makes the next call look where the push went.
         self._remember(branch, attempt=None)
 
-    def slim(self, most_bytes: int) -> None:
-        """Keep the write cache small: only the last commits are held, and a grown one is rebuilt.
-
-        Called after each publication; works at some of them. Nothing in it is worth keeping: the
-        next fetch brings the tip's trees again.
-        """
-        self._pushes += 1
-        if self._pushes % _SLIM_EVERY:
-            return
-        kept = [commit for commit in self._pushed.values() if self._git.has(commit)]
-        for commit in kept:
-            self._git.fetch(commit)
-        self._git.forget_all_but(kept)
-        self._cache_bytes = self._git.stored_bytes()
-        if self._cache_bytes > most_bytes:
-            self._pushed.clear()
-            self._git.rebuild()
-            self._cache_bytes = 0
-
-    def cache_status(self) -> dict[str, int]:
-        """How large the write cache was when last looked at, and how often it was begun anew."""
-        return {"bytes": self._cache_bytes, "rebuilds": self._git.generation}
-
     def _bring(self, branch: Branch, arrivals: _Arrivals, policy: Policy) -> None:
         target = policy.tries(self._store.publication(branch))
         side = side_branch(branch)
@@ -150,7 +121,7 @@ class Publisher:
             except PushRefused as error:
                 self._divert(branch, f"refused: {error}", policy.stamp)
             except MissingRef:
-                self._divert(branch, "deleted: the branch is not on the remote", None)
+                self._divert(branch, "deleted: the branch is not in the repository", None)
             else:
                 self._remember(branch, diverted=None, diverted_under=None)
         if arrivals.missing:
@@ -161,12 +132,12 @@ class Publisher:
         attempt = self._store.publication(branch).attempt
         if attempt is None or attempt == goal.ref:
             return
-        tip = self._tip(Branch(attempt.removeprefix("refs/heads/")))
-        if tip is not None:
-            arrivals.saw(paths_of(self._git, tip), attempt, tip)
+        view = self._shelf.look(Branch(attempt.removeprefix("refs/heads/")))
+        if view is not None:
+            arrivals.saw(view.paths, attempt, view.version)
 
     def _put(self, branch: Branch, goal: Branch, arrivals: _Arrivals, policy: Policy) -> None:
-        """Bring what is missing to `goal` by compare-and-swap, rebuilding when its tip moved."""
+        """Bring what is missing to `goal`, looking again when it moved meanwhile."""
         for attempt in range(_TRIES):
             try:
                 self._put_once(branch, goal, arrivals, policy)
@@ -178,40 +149,27 @@ class Publisher:
                 return
 
     def _put_once(self, branch: Branch, goal: Branch, arrivals: _Arrivals, policy: Policy) -> None:
-        tip = self._tip(goal)
-        if tip is None and goal == branch:
-            raise MissingRef(f"no branch {goal} on the remote")
-        paths = paths_of(self._git, tip) if tip else frozenset()
-        if tip is not None:
-            arrivals.saw(paths, goal.ref, tip)
+        view = self._shelf.look(goal)
+        if view is None and goal == branch:
+            raise MissingRef(f"no branch {goal} in the repository")
+        paths = view.paths if view is not None else ()
+        if view is not None:
+            arrivals.saw(paths, goal.ref, view.version)
         segments = arrivals.missing
         if not segments:
             return
-        obstacle(paths, segments)
         now = self._now()
-        old = expired(paths, now, policy.retention)
-        commit = build(self._git, tip, segments, old, now, self._identity)
         self._remember(branch, attempt=goal.ref)
         try:
-            self._git.push(commit, goal.ref, tip)
+            old = expired(paths, now, policy.retention)
+            version = self._shelf.put(goal, view, segments, old, now)
         except (StaleTip, PushRefused):
             self._remember(branch, attempt=None)
             raise
-        arrivals.put(segments, goal.ref, commit)
-        self._pushed[goal.ref] = commit
+        arrivals.put(segments, goal.ref, version)
         rows = sum(segment.rows for segment in segments)
-        push = Push(rfc3339(now.timestamp()), goal.ref, commit, len(segments), rows)
+        push = Push(rfc3339(now.timestamp()), goal.ref, version, len(segments), rows)
         self._remember(branch, last_push=push)
-
-    def _tip(self, branch: Branch) -> Commit | None:
-        """The branch's tip, fetched; None if it is certainly not on the remote."""
-        try:
-            return self._git.fetch_tip(branch)
-        except MissingRef:
-            # A tip that was replaced between listing and fetching is missing in the same words.
-            if branch in self._git.heads():
-                raise StaleTip(f"{branch} moved while it was read") from None
-            return None
 
     def _divert(self, branch: Branch, reason: str, stamp: str | None) -> None:
         ts = rfc3339(self._now().timestamp())

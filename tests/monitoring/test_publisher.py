@@ -16,6 +16,7 @@ from gitrepo import Remote, git
 from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable, StaleTip
 from gateway.monitoring.commits import build
+from gateway.monitoring.git_shelf import GitShelf
 from gateway.monitoring.publisher import Policy, Publisher
 from gateway.monitoring.segments import Segment, contents_of
 from gateway.names import Branch, Commit
@@ -72,7 +73,8 @@ def publisher(meddled: Meddled, store: Store) -> Publisher:
 
 def publisher_at(meddled: Git, store: Store, now: datetime) -> Publisher:
     rng = random.Random(7)
-    return Publisher(meddled, store, now=lambda: now, pause=lambda _: None, jitter=rng.random)
+    shelf = GitShelf(meddled)
+    return Publisher(shelf, store, now=lambda: now, pause=lambda _: None, jitter=rng.random)
 
 
 def segments(tmp_path: Path, chunk: int = 1, branch: str = "prod", **changes: Any) -> list[Segment]:
@@ -388,16 +390,20 @@ def test_merges_and_repeated_squashes_have_no_conflict_in_monitoring(
 
 
 def test_the_write_cache_is_rebuilt_when_it_has_grown(
-    remote: Remote, meddled: Meddled, publisher: Publisher, tmp_path: Path
+    remote: Remote, meddled: Meddled, store: Store, tmp_path: Path
 ) -> None:
     remote.commit("prod", {"README": "one"})
+    shelf = GitShelf(meddled)
+    publisher = Publisher(
+        shelf, store, now=lambda: NOW, pause=lambda _: None, jitter=random.Random(7).random
+    )
     publisher.publish(PROD, segments(tmp_path), POLICY)
     (meddled.cache / "marker").touch()
     for _ in range(64):
-        publisher.slim(10**9)
+        shelf.slim(10**9)
     assert (meddled.cache / "marker").exists()
     for _ in range(64):
-        publisher.slim(1)
+        shelf.slim(1)
     assert not (meddled.cache / "marker").exists()
     second = segments(tmp_path, 2)
     publisher.publish(PROD, second, POLICY)
