@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.config import Config, OperatorConfig
+from gateway.config import Config
 from gateway.config.document import MOST_BYTES
 from gateway.errors import GatewayError
 from gateway.journal import Journal
@@ -28,18 +28,16 @@ from gateway.metrics import Metrics
 from gateway.monitoring.child import MonitorChild
 from gateway.monitoring.export import export
 from gateway.monitoring.layout import Kind
-from gateway.monitoring.monitor_settings import write_settings
+from gateway.monitoring.monitor_settings import SETTINGS_FILE, write_settings
 from gateway.monitoring.monitor_status import PushNews
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.reload import Reload
-from gateway.repositories.arrivals import Arrivals, Bounds
 from gateway.repositories.credentials import Credentials
 from gateway.repositories.followed_file import FollowedFile
-from gateway.repositories.git import Git
+from gateway.repositories.following import Following
+from gateway.repositories.kind import folder_of
 from gateway.repositories.move import Move
-from gateway.repositories.remembered import Remembered
-from gateway.repositories.snapshots import Snapshots
 from gateway.repositories.watcher import Watcher
 from gateway.routing import Routing
 from gateway.served import Served, ServedFile
@@ -68,14 +66,18 @@ class Front:
         self,
         config: Config,
         source: Source,
-        arrivals: Arrivals,
+        address: str,
+        arrivals: Following,
         unit_key: bytes,
         *,
         git_environment: Mapping[str, str],
         credentials: Credentials,
         webhook_secret: bytes | None = None,
     ) -> None:
-        """`config` is what `source` says now. The state directory is locked by the caller."""
+        """`config` is what `source` says now; `address` and `arrivals` are its repository's.
+
+        The state directory is locked by the caller.
+        """
         state = config.state_dir
         self.gave_up = False
         #: Set when the end is near: answers say that their connection closes.
@@ -84,7 +86,9 @@ class Front:
         self.on_give_up: Callable[[], None] = lambda: None
         self._git_environment = git_environment
         self._credentials = credentials
-        self._settings_file = state / "monitor-settings.json"
+        self._address = address
+        self._folder = folder_of(address)
+        self._settings_file = state / SETTINGS_FILE
         self._pushes = PushNews()
         self._restoring: set[Branch] = set()
         self._shown = set(config.branches)
@@ -171,6 +175,10 @@ class Front:
             return None
         return FollowedFile(source.branch, IN_REPOSITORY, MOST_BYTES + 1, source.offer)
 
+    def _repository_status(self) -> dict[str, Any]:
+        kind = "git" if self._folder is None else "folder"
+        return {"kind": kind, **self.watcher.status(), **self.webhooks.status()}
+
     def _configuration(self) -> dict[str, Any]:
         trouble = self._file.trouble if self._file is not None else None
         return {**self.reload.status(), "trouble": trouble}
@@ -181,7 +189,7 @@ class Front:
             routing=self.routing,
             fleet=self.fleet,
             recorder=self.recorder,
-            repository=lambda: {**self.watcher.status(), **self.webhooks.status()},
+            repository=self._repository_status,
             monitor=self.monitor.report,
             configuration=self._configuration,
             snapshots=self.routing.config.state_dir / "snapshots",
@@ -223,7 +231,7 @@ class Front:
         self.monitor.remember()
         self._pushes.of(self.monitor.status)
         try:
-            write_settings(self._settings_file, config, self._credentials)
+            self._write_monitor_settings(config)
         except OSError as error:  # a full disk: serving matters more
             log.warning("the monitor keeps the settings it has: %s", error)
         # Without it rows wait on disk; nobody's request fails for that.
@@ -336,7 +344,7 @@ class Front:
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
         self.watcher.configure(_wanted(config), config.poll)
-        await asyncio.to_thread(write_settings, self._settings_file, config, self._credentials)
+        await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():
             self.metrics.forget(name)
         self._shown = set(config.branches)
@@ -359,23 +367,12 @@ class Front:
             "target": monitoring.target,
         }
 
+    def _write_monitor_settings(self, config: Config) -> None:
+        write_settings(self._settings_file, config, self._address, self._credentials)
+
     def _export(self, branch: Branch, kind: Kind) -> Iterator[bytes]:
-        repository = self.routing.config.repository
-        return export(repository, branch, kind, self._git_environment, self._credentials)
-
-
-def arrivals_of(
-    operator: OperatorConfig, git_environment: Mapping[str, str], credentials: Credentials
-) -> Arrivals:
-    """The way from the repository to snapshots in the state directory."""
-    state = operator.state_dir
-    cache = state / "git" / "read"
-    return Arrivals(
-        Git(cache, operator.repository, git_environment, credentials=credentials),
-        Snapshots(state / "snapshots"),
-        Remembered(state / "branches.json"),
-        Bounds(),
-    )
+        place = self._folder or self._address
+        return export(place, branch, kind, self._git_environment, self._credentials)
 
 
 def _wanted(config: Config) -> dict[Branch, str | None]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -14,7 +15,7 @@ import click
 import prometheus_client
 
 from gateway import __version__
-from gateway.app import Front, arrivals_of
+from gateway.app import Front
 from gateway.config import Config, CredentialsConfig, OperatorConfig, TeamConfig
 from gateway.config.document import (
     MOST_BYTES,
@@ -29,9 +30,11 @@ from gateway.errors import GatewayError
 from gateway.listening import bind, serve_until_told
 from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.layout import Kind
+from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
-from gateway.repositories.arrivals import Arrivals
 from gateway.repositories.credentials import open_credentials
+from gateway.repositories.following import Following, repository_of
+from gateway.repositories.kind import folder_of, former_address, located
 from gateway.secret import named_secret
 from gateway.sources import IN_REPOSITORY, BranchSource, FileSource
 from gateway.state import StateDirectory
@@ -117,7 +120,7 @@ def serve(
     # A second series for each one, of no use to anybody here.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
-        operator, source = _source(file, repository, config_branch)
+        operator, source, branches = _source(file, repository, config_branch)
         with contextlib.closing(StateDirectory(operator.state_dir)) as state:
             state.open()
             unit_key = state.unit_key(operator, os.environ)
@@ -125,12 +128,15 @@ def serve(
             listener = bind(operator)
             environment = _environment(_FOR_GIT)
             credentials = open_credentials(operator.credentials, os.environ)
-            arrivals = arrivals_of(operator, environment, credentials)
+            settings = operator.state_dir / SETTINGS_FILE
+            address = located(operator.repository, branches, former_address(settings))
+            arrivals = repository_of(address, operator.state_dir, environment, credentials)
             config = _first_config(source, arrivals)
             front = partial(
                 Front,
                 config,
                 source,
+                address,
                 arrivals,
                 unit_key,
                 git_environment=environment,
@@ -144,13 +150,14 @@ def serve(
 
 def _source(
     file: Path | None, repository: str | None, config_branch: str | None
-) -> tuple[OperatorConfig, FileSource | BranchSource]:
-    """The operator's settings, and where the whole configuration comes from."""
+) -> tuple[OperatorConfig, FileSource | BranchSource, Iterable[Branch]]:
+    """The operator's settings, where the whole configuration comes from, and branches it names."""
     if config_branch is None:
         if repository is not None:
             raise click.UsageError("--repository goes with --config-branch; else FILE names it")
         path = file or _DEFAULT_FILE
-        return load_config(path), FileSource(path)
+        config = load_config(path)
+        return config, FileSource(path), config.branches
     try:
         branch = Branch(config_branch)
     except InvalidName as error:
@@ -163,7 +170,7 @@ def _source(
     else:
         operator = load_operator(file)
     memory = operator.state_dir / "configuration.json"
-    return operator, BranchSource(branch, operator, file, memory)
+    return operator, BranchSource(branch, operator, file, memory), [branch]
 
 
 def _webhook_secret(operator: OperatorConfig) -> bytes | None:
@@ -174,7 +181,7 @@ def _webhook_secret(operator: OperatorConfig) -> bytes | None:
     return named_secret("webhook.secret", os.environ, env=env, file=file)
 
 
-def _first_config(source: FileSource | BranchSource, arrivals: Arrivals) -> Config:
+def _first_config(source: FileSource | BranchSource, arrivals: Following) -> Config:
     if isinstance(source, FileSource):
         return source.load()
     arrivals.open()
@@ -246,16 +253,17 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="A file; - is stdout.")
 def export(branch: str, file: Path, repository: str | None, kind: Kind, output: BinaryIO) -> None:
     """Write one BRANCH's published rows as one CSV file, read from the repository."""
-    if repository is None:
-        config = _load(file)
-        address, known = config.repository, config.credentials
-    else:
-        address, known = repository, CredentialsConfig()
     try:
         name = Branch(branch)
+        if repository is None:
+            config = load_config(file)
+            given, known, branches = config.repository, config.credentials, list(config.branches)
+        else:
+            given, known, branches = repository, CredentialsConfig(), [name]
+        address = located(given, branches)
+        place = folder_of(address) or address
         credentials = open_credentials(known, os.environ)
-        environment = _environment(_FOR_GIT)
-        for part in read_segments(address, name, kind, environment, credentials):
+        for part in read_segments(place, name, kind, _environment(_FOR_GIT), credentials):
             output.write(part)
     except BrokenPipeError:
         # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.

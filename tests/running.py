@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 from gitrepo import Remote, git
+from mounted import Mounted
 from waiting import wait_until
 
 #: A branch's whole code where a test needs a model that starts in a blink and says who it is.
@@ -44,7 +45,7 @@ class Gateway:
     def __init__(
         self,
         folder: Path,
-        remote: Remote,
+        remote: Remote | Mounted,
         branches: Mapping[str, Mapping[str, Any]],
         *,
         baseline: str = "prod",
@@ -65,7 +66,7 @@ class Gateway:
         self.prefix: list[str] = []
         monitoring = {"flush": "1s", "sample_rows": "all", **settings.pop("monitoring", {})}
         self.settings: dict[str, Any] = {
-            "repository": str(remote.path),
+            "repository": remote.address,
             **(team(branches, baseline) if "--config-branch" not in self.arguments else {}),
             "listen": "127.0.0.1:0",
             "poll": "300ms",

@@ -21,6 +21,9 @@ from gateway.names import Branch, InvalidName
 from gateway.repositories.credentials import Credentials
 from gateway.state import write_atomically
 
+#: The file's name in the state directory.
+SETTINGS_FILE = "monitor-settings.json"
+
 
 class Monitoring(msgspec.Struct, frozen=True):
     """The part of gateway.yaml's `monitoring` that concerns publishing."""
@@ -76,10 +79,13 @@ def load_settings(path: Path) -> MonitorSettings:
     )
 
 
-def write_settings(path: Path, config: Config, credentials: Credentials) -> None:
-    """What the front says; the monitor reads it again when it was written anew."""
+def write_settings(path: Path, config: Config, address: str, credentials: Credentials) -> None:
+    """What the front says; the monitor reads it again when it was written anew.
+
+    `address` is the repository's, as `repositories.kind` located it.
+    """
     settings = {
-        "repository": config.repository,
+        "repository": address,
         "state_dir": str(config.state_dir),
         "monitoring": config.monitoring.model_dump(mode="json"),
         "branches": list(config.branches),

@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.repositories.arrivals import Arrivals, Bounds
-from gateway.repositories.folder import Folder
+from gateway.repositories.credentials import Credentials
 from gateway.repositories.folder_arrivals import FolderArrivals
 from gateway.repositories.git import Git
+from gateway.repositories.kind import folder_of
 from gateway.repositories.remembered import Remembered
 from gateway.repositories.snapshots import Snapshots
 from gateway.repositories.worktree import WorkTrees
 
+Following = Arrivals | FolderArrivals
+
 
 def repository_of(
-    place: str | Folder, state: Path, snapshots: Snapshots, environment: Mapping[str, str]
-) -> Arrivals | FolderArrivals:
-    """A git repository at an address, or a folder; `environment` is that of git's children."""
-    remembered = Remembered(state / "branches.json")
-    if isinstance(place, Folder):
-        trees = WorkTrees(environment)
-        return FolderArrivals(place, trees, snapshots, remembered, Bounds())
-    return Arrivals(
-        Git(state / "git" / "read", place, environment), snapshots, remembered, Bounds()
-    )
+    address: str, state: Path, environment: Mapping[str, str], credentials: Credentials
+) -> Following:
+    """The repository at an address that `kind.located` gave; `environment` is git's children's."""
+    snapshots, remembered = Snapshots(state / "snapshots"), Remembered(state / "branches.json")
+    folder = folder_of(address)
+    if folder is not None:
+        return FolderArrivals(folder, WorkTrees(environment), snapshots, remembered, Bounds())
+    git = Git(state / "git" / "read", address, environment, credentials=credentials)
+    return Arrivals(git, snapshots, remembered, Bounds())

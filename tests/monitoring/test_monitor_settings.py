@@ -30,7 +30,7 @@ def test_the_monitor_reads_what_the_front_wrote(tmp_path: Path) -> None:
     whole = config(tmp_path)
     credentials = open_credentials(whole.credentials, {"GIT_TOKEN": "s3cret"})
     file = tmp_path / "monitor-settings.json"
-    write_settings(file, whole, credentials)
+    write_settings(file, whole, whole.repository, credentials)
     read = load_settings(file)
     assert (read.repository, read.state_dir) == (whole.repository, whole.state_dir)
     assert read.branches == (Branch("team/prod"),)
@@ -39,7 +39,7 @@ def test_the_monitor_reads_what_the_front_wrote(tmp_path: Path) -> None:
     assert read.credentials.descriptors == credentials.descriptors
     assert "s3cret" not in file.read_text()
     stamp = read.stamp
-    write_settings(file, whole, credentials)
+    write_settings(file, whole, whole.repository, credentials)
     assert load_settings(file).stamp != stamp
 
 
@@ -47,7 +47,9 @@ def test_settings_without_credentials_or_with_more_keys_are_read_and_wrong_ones_
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "monitor-settings.json"
-    write_settings(file, config(tmp_path), open_credentials(config(tmp_path).credentials, _TOKEN))
+    whole = config(tmp_path)
+    known = open_credentials(whole.credentials, _TOKEN)
+    write_settings(file, whole, whole.repository, known)
     written = json.loads(file.read_text())
     credentials = written.pop("credentials")
     file.write_text(json.dumps({**written, "later": 1}))
