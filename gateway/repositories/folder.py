@@ -76,7 +76,12 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RemoteUnavailable(f"cannot be read: {error.strerror}", where=str(path)) from error
+        # Relative to an open folder the system knows only the last part of a name.
+        part = error.filename
+        name = f"{part} " if isinstance(part, str) and part != str(path) else ""
+        raise RemoteUnavailable(
+            f"{name}cannot be read: {error.strerror}", where=str(path)
+        ) from error
 
 
 @contextlib.contextmanager
