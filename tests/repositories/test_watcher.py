@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,8 @@ def test_a_look_during_a_poll_makes_one_more_poll_after_it(
         heads = arrivals.heads
         listed, go_on = threading.Event(), threading.Event()
 
-        def slow() -> Any:
-            found = heads()
+        def slow(wanted: Iterable[Branch]) -> Any:
+            found = heads(wanted)
             listed.set()
             assert go_on.wait(20)
             return found
