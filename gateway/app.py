@@ -333,7 +333,9 @@ class Front:
         branches = {**config.branches, **now.branches}
         self._shown |= branches.keys()
         await self.fleet.configure(branches, now.limits, now.monitoring.privacy)
-        self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll)
+        # What only the new file allows must become ready before it can be in force.
+        most = max(config.limits.snapshot_bytes, now.limits.snapshot_bytes)
+        self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll, most)
 
     def _put_in_force(self, config: Config) -> None:
         # The open chunk's header names the old monitoring settings: it ends with them.
@@ -343,7 +345,7 @@ class Front:
 
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
-        self.watcher.configure(_wanted(config), config.poll)
+        self.watcher.configure(_wanted(config), config.poll, config.limits.snapshot_bytes)
         await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():
             self.metrics.forget(name)

@@ -130,7 +130,13 @@ def serve(
             credentials = open_credentials(operator.credentials, os.environ)
             settings = operator.state_dir / SETTINGS_FILE
             address = located(operator.repository, branches, former_address(settings))
-            arrivals = repository_of(address, operator.state_dir, environment, credentials)
+            arrivals = repository_of(
+                address,
+                operator.state_dir,
+                environment,
+                credentials,
+                snapshot_bytes=operator.limits.snapshot_bytes,
+            )
             config = _first_config(source, arrivals)
             front = partial(
                 Front,

@@ -102,6 +102,10 @@ class ContentError(BranchError):
     """The commit lacks what is to be served, or holds what is refused: named, never loaded."""
 
 
+class ContentAway(ContentError):
+    """The content is not to be had, and may be soon without another commit: tried again."""
+
+
 class RepositoryError(GatewayError):
     """The git remote: the families below say whether waiting helps."""
 

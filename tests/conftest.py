@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gitrepo import Remote
+from lfsserver import LfsServer
 from running import Gateway
 
 
@@ -16,6 +17,13 @@ from running import Gateway
 def remote(tmp_path: Path) -> Remote:
     """An empty bare repository with a person's clone beside it."""
     return Remote(tmp_path / "project.git")
+
+
+@pytest.fixture
+def lfs() -> Iterator[LfsServer]:
+    """A git-lfs server that runs."""
+    with LfsServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -133,3 +133,18 @@ class Remote:
 
     def read(self, branch: str, path: str) -> str:
         return git(self.path, "show", f"refs/heads/{branch}:{path}")
+
+
+def pin(remote: Remote, branch: str, path: str, url: str | None, commit: str) -> str:
+    """A person pins a submodule at `path`, whatever was there; the new tip of the branch."""
+    remote.checkout(branch)
+    if url is not None:
+        file = remote.person / ".gitmodules"
+        for key, value in (("path", path), ("url", url)):
+            git(remote.person, "config", "--file", str(file), f"submodule.{path}.{key}", value)
+        git(remote.person, "add", ".gitmodules")
+    git(remote.person, "rm", "-r", "--quiet", "--force", "--cached", "--ignore-unmatch", path)
+    git(remote.person, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+    git(remote.person, "commit", "--quiet", "-m", f"pin {path}")
+    git(remote.person, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+    return git(remote.person, "rev-parse", "HEAD")

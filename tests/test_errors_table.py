@@ -18,7 +18,7 @@ FAMILIES = [
 ]
 #: Never met in a request: what they say stops a start, a load or a push instead.
 NOT_OF_REQUESTS = {"BranchError", "ConfigError", "ContentError", "LoadError", "ProbeError"}
-NOT_OF_REQUESTS |= {"StateError"}
+NOT_OF_REQUESTS |= {"ContentAway", "StateError"}
 
 
 def made(kind: type[GatewayError]) -> GatewayError:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +20,9 @@ from gateway.repositories.content import write_content
 from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
 from gateway.repositories.git import DamagedCache, Git
 from gateway.repositories.kept import last_good, move_of
+from gateway.repositories.lfs import clear_lfs
 from gateway.repositories.move import Move
-from gateway.repositories.provenance import provenance
+from gateway.repositories.provenance import follows, provenance
 from gateway.repositories.remembered import LastGood, Remembered
 from gateway.repositories.snapshots import Lease, Snapshots
 from gateway.repositories.trees import Entry
@@ -65,7 +66,12 @@ class Arrivals:
         """Ready the cache, the snapshots and the memory; what a crash left is cleared."""
         self.snapshots.open()
         self._remembered.load()
+        clear_lfs(self._git.cache)
         self._git.prepare()
+
+    def bound(self, snapshot_bytes: int) -> None:
+        """From now on a snapshot may have this many bytes; those that are there stay."""
+        self._bounds = replace(self._bounds, snapshot_bytes=snapshot_bytes)
 
     def close(self) -> None:
         """End what runs: calls in other threads raise soon."""
@@ -90,8 +96,8 @@ class Arrivals:
     def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
         """The branch's content at `tip`, its snapshot built and leased.
 
-        ContentError if the commit cannot be served; MissingRef if the tip is gone again;
-        RemoteUnavailable if the remote fails.
+        ContentError if the commit cannot be served, ContentAway if not yet; MissingRef if the tip
+        is gone again; RemoteUnavailable if the remote fails.
         """
         try:
             with self._recycled():
@@ -187,7 +193,7 @@ class Arrivals:
         try:
             last = self._remembered.get(branch)
             same = last is not None and last.fingerprint == found and last.commit_known
-            if last is not None and same and self._git.follows(tip, last.tip):
+            if last is not None and same and follows(self._git, tip, last.tip):
                 commit, known = last.commit, True
             else:
                 commit, known = self._search(tip, entries, self._bounds.provenance)

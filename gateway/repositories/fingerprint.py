@@ -27,7 +27,7 @@ def served_entries(git: Git, commit: Commit, model: str | None, *, where: str) -
     if model is not None:
         named = git.ls_paths(commit, [model])
         if not named:
-            listed = git.ls_tree(commit, "models", recursive=True)
+            listed = git.ls_tree(commit, "models")
             raise absent_model(model, (entry.path for entry in listed), where=where)
         entries += named
     return entries

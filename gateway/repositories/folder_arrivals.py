@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +69,13 @@ class FolderArrivals:
         """Let go of what runs: calls in other threads raise soon."""
         self._folder.patience.close()
         self._trees.close()
+
+    def bound(self, snapshot_bytes: int) -> None:
+        """From now on a snapshot may have this many bytes: what is there is judged anew."""
+        with self._guard:
+            if snapshot_bytes != self._bounds.snapshot_bytes:
+                self._bounds = replace(self._bounds, snapshot_bytes=snapshot_bytes)
+                self._subs.clear()
 
     # Looking
 

@@ -23,10 +23,14 @@ _LONGEST_RETRY = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with a branch: a word for programs and a text for people."""
+    """What is wrong with a branch: a word for programs and a text for people.
+
+    `lasting` content trouble ends only when the ref moves or the settings change.
+    """
 
     kind: Kind
     text: str
+    lasting: bool = False
 
 
 class Backoff:
@@ -100,7 +104,7 @@ class Followed:
 
     def failed(self, tip: Commit, failure: Trouble) -> float | None:
         """The tip could not be taken; seconds until it may be again, None until the ref moves."""
-        if failure.kind == "content":
+        if failure.lasting:
             self.handled = tip
             self.retry.succeeded()
             return None
@@ -127,6 +131,11 @@ class Followed:
         """Another `model` setting makes another content of the same tip."""
         if model != self.model:
             self.model = model
+            self.handled = self._failed_tip = None
+
+    def try_again(self) -> None:
+        """What the tip was refused for may have been a setting that is another now."""
+        if self.trouble is not None and self.trouble.kind == "content":
             self.handled = self._failed_tip = None
 
     def forget(self) -> None:

@@ -18,12 +18,18 @@ Following = Arrivals | FolderArrivals
 
 
 def repository_of(
-    address: str, state: Path, environment: Mapping[str, str], credentials: Credentials
+    address: str,
+    state: Path,
+    environment: Mapping[str, str],
+    credentials: Credentials,
+    *,
+    snapshot_bytes: int,
 ) -> Following:
     """The repository at an address that `kind.located` gave; `environment` is git's children's."""
+    bounds = Bounds(snapshot_bytes=snapshot_bytes)
     snapshots, remembered = Snapshots(state / "snapshots"), Remembered(state / "branches.json")
     folder = folder_of(address)
     if folder is not None:
-        return FolderArrivals(folder, WorkTrees(environment), snapshots, remembered, Bounds())
+        return FolderArrivals(folder, WorkTrees(environment), snapshots, remembered, bounds)
     git = Git(state / "git" / "read", address, environment, credentials=credentials)
-    return Arrivals(git, snapshots, remembered, Bounds())
+    return Arrivals(git, snapshots, remembered, bounds)

@@ -17,9 +17,11 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from gateway.errors import MissingRef, RemoteUnavailable, StateError
@@ -27,10 +29,10 @@ from gateway.names import Branch, Commit, InvalidName
 from gateway.repositories.blobs import Blobs
 from gateway.repositories.credentials import Credentials
 from gateway.repositories.gitprocess import Address, Done, GitProcess
+from gateway.repositories.locks import LOCKED, remove_locks
 from gateway.repositories.pushes import push_error
 from gateway.repositories.trees import Entry, parse_entries
 
-_LOCK = re.compile(r"Unable to create '([^']+\.lock)'")
 _GONE = re.compile(r"not our ref|couldn't find remote ref|unadvertised object")
 _DAMAGE = re.compile(
     r"corrupt|inflate|not a git repository|bad (config|object|tree)|object file .* is empty"
@@ -39,9 +41,9 @@ _DAMAGE = re.compile(
 )
 _MOST_PACKS = 1500
 _BLOCK = 4096
-_FULL = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 _UNFILTERED = "gateway-unfiltered"
-_FETCH = [
+#: How fetches begin: commits and trees only, and nothing behind our back.
+FETCH = [
     "fetch",
     "--quiet",
     "--no-tags",
@@ -92,6 +94,17 @@ class Git:
             return False
         self.rebuild()
         return True
+
+    def beside(self, cache: Path, remote: str | None = None) -> Git:
+        """Another cache, ready: of this remote, or of one that gets no credentials elsewhere.
+
+        Its children end with this one's. No `remote` of a branch's choice comes here unchecked.
+        """
+        made = Git(cache, remote or self.address.url, {}, deadline=self.deadline)
+        made._process = self._process.beside(made.cache, made.address)
+        if not made._sound():
+            made.rebuild()
+        return made
 
     def rebuild(self, generation: int | None = None) -> None:
         """Put an empty cache in the place of this one: built beside, then swapped (local).
@@ -183,24 +196,25 @@ class Git:
     ) -> Done:
         limit = self.deadline if deadline is None else deadline
         done = self._process.run(arguments, stdin=stdin, deadline=limit, network=network)
-        if done.code != 0 and _LOCK.search(done.words):
+        if done.code != 0 and LOCKED.search(done.words):
             with self._writing:
-                if self._remove_stale_lock(done.words):
+                if remove_locks(self.cache, done.words):
                     done = self._process.run(
                         arguments, stdin=stdin, deadline=limit, network=network
                     )
-        if done.code != 0 and _disk_is_full(done.words):
+        if done.code != 0 and done.disk_full:
             raise StateError(f"git {arguments[0]}: {done.words}", where=str(self.cache))
         return done
 
-    def _remove_stale_lock(self, words: str) -> bool:
-        removed = False
-        for name in _LOCK.findall(words):
-            lock = Path(os.path.realpath(name))
-            if lock.is_relative_to(os.path.realpath(self.cache)):
-                lock.unlink(missing_ok=True)
-                removed = True
-        return removed
+    def child(
+        self, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """A git child whose pipes the caller drains; `environment` is added to its own."""
+        return self._process.spawn(arguments, network=False, environment=environment)
+
+    def words(self, errors: bytes) -> str:
+        """What git said, on one line and without credentials."""
+        return self._process.words(errors)
 
     # Reading the remote
 
@@ -277,7 +291,7 @@ class Git:
         deadline: float | None,
         config: Sequence[str] = (),
     ) -> None:
-        done = self.ask([*config, *_FETCH, *arguments], stdin=stdin, deadline=deadline)
+        done = self.ask([*config, *FETCH, *arguments], stdin=stdin, deadline=deadline)
         if "filtering not recognized" in done.words:
             (self.cache / _UNFILTERED).touch()
 
@@ -329,16 +343,6 @@ class Git:
         """The commit and its first parents, newest first, as far as they are here (local)."""
         listed = self.run(["rev-list", "--first-parent", f"--max-count={limit}", commit, "--"])
         return [Commit(line) for line in listed.decode().split()]
-
-    def follows(self, commit: Commit, parent: Commit) -> bool:
-        """Whether it is that commit or its first-parent child (local, also where shallow)."""
-        if commit == parent:
-            return True
-        raw = self.run(["cat-file", "commit", commit]).decode(errors="replace")
-        parents = [
-            line[7:] for line in raw.split("\n\n", 1)[0].splitlines() if line[:7] == "parent "
-        ]
-        return parents[:1] == [parent]
 
     def shallow(self) -> frozenset[str]:
         """Commits whose parents were not fetched (local)."""
@@ -392,9 +396,3 @@ class Git:
             done = self._done(arguments, b"", deadline, network=False)
         if done.code != 0:
             raise push_error(done, self._process, ref)
-
-
-def _disk_is_full(words: str) -> bool:
-    """Whether it is ours: the disk of the remote speaks through lines of its own."""
-    ours = (part for part in words.split("; ") if not part.startswith("remote:"))
-    return any(_FULL.search(part) for part in ours)

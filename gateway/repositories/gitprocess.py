@@ -24,6 +24,7 @@ from gateway.repositories.advice import advice
 from gateway.repositories.credentials import SSH, Credentials, Veil
 
 _NOISE = re.compile(r"^(hint:|warning: redirecting|\s*$)")
+_FULL = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 _KILLED_CHILD_WAIT = 5.0
 _LOCAL_SERVER = (
     "git -c safe.directory=* -c uploadpack.allowFilter=true -c uploadpack.allowAnySHA1InWant=true"
@@ -39,6 +40,12 @@ _FIXED_CONFIG = {
     "safe.directory": "*",
     "submodule.recurse": "false",
 }
+#: What a child keeps of the environment where the credentials are nobody's business.
+_WITHOUT_CREDENTIALS = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CONFIG_HOME"),
+    *("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,12 @@ class Done:
     code: int
     output: bytes
     words: str
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether it says so of ours: the disk of the remote speaks through lines of its own."""
+        ours = (part for part in self.words.split("; ") if not part.startswith("remote:"))
+        return any(_FULL.search(part) for part in ours)
 
 
 class Address:
@@ -65,6 +78,14 @@ class Address:
         self.shown = remote
         self.url = str(Path(remote).absolute()) if self.local and parts is None else remote
 
+    def same_server(self, other: Address) -> bool:
+        """Whether what proves to one who the gateway is may be shown to the other."""
+        if self.local or other.local:
+            return self.local and other.local
+        ours, theirs = _server(self.url), _server(other.url)
+        encrypted = {ours[0], theirs[0]} == {"https", "ssh"}
+        return ours == theirs or (encrypted and ours[1:] == theirs[1:] == (ours[1], None))
+
     def __repr__(self) -> str:
         return f"Address({self.shown!r})"
 
@@ -73,6 +94,26 @@ def _is_path(remote: str) -> bool:
     # `host:path` is ssh unless a slash comes before the colon, as git itself decides.
     head = remote.partition(":")[0]
     return ":" not in remote or "/" in head
+
+
+def _server(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port; no port where it is the scheme's own."""
+    if "://" not in url:
+        return "ssh", url.partition(":")[0].rpartition("@")[2].lower(), None
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443, "ssh": 22, "git": 9418}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port if parts.port != usual else None
+
+
+class Children:
+    """Running git children that are ended, and new ones refused, all at once."""
+
+    __slots__ = ("guard", "interrupted", "running")
+
+    def __init__(self) -> None:
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.guard = threading.Lock()
+        self.interrupted = False
 
 
 class GitProcess:
@@ -90,6 +131,7 @@ class GitProcess:
         credentials: Credentials,
         *,
         protocols: str = "file:git:http:https:ssh",
+        children: Children | None = None,
     ) -> None:
         self.cache = cache
         self.address = address
@@ -97,9 +139,15 @@ class GitProcess:
         self._credentials = credentials
         self._veil = Veil(credentials)
         self._protocols = protocols
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._guard = threading.Lock()
-        self._interrupted = False
+        self._children = children or Children()
+
+    def beside(self, cache: Path, address: Address) -> GitProcess:
+        """The children of another cache: ended with these, credentials only for the same server."""
+        environment, credentials = self._environment, self._credentials
+        if not self.address.same_server(address):
+            environment = {k: v for k, v in environment.items() if k in _WITHOUT_CREDENTIALS}
+            credentials = Credentials(ca_file=credentials.ca_file)
+        return GitProcess(cache, address, environment, credentials, children=self._children)
 
     def run(
         self, arguments: Sequence[str], *, stdin: bytes, deadline: float, network: bool
@@ -119,11 +167,15 @@ class GitProcess:
 
     @contextlib.contextmanager
     def spawn(
-        self, arguments: Sequence[str], *, network: bool
+        self,
+        arguments: Sequence[str],
+        *,
+        network: bool,
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A git child in a session of its own, ended with all its children when the block ends."""
-        with self._guard:
-            if self._interrupted:
+        with self._children.guard:
+            if self._children.interrupted:
                 raise RemoteUnavailable("the gateway is stopping", where=self.address.shown)
             self._veil.look()
             child = subprocess.Popen(
@@ -132,11 +184,11 @@ class GitProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._child_environment(network=network),
+                env={**self._child_environment(network=network), **(environment or {})},
                 pass_fds=self._credentials.descriptors,
                 start_new_session=True,
             )
-            self._running.add(child)
+            self._children.running.add(child)
         try:
             yield child
         finally:
@@ -147,20 +199,20 @@ class GitProcess:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.close()
             child.wait()
-            with self._guard:
-                self._running.discard(child)
+            with self._children.guard:
+                self._children.running.discard(child)
 
     def interrupt(self) -> None:
         """End every running child and refuse new ones: the gateway stops and waits for nobody."""
-        with self._guard:
-            self._interrupted = True
-            for child in self._running:
+        with self._children.guard:
+            self._children.interrupted = True
+            for child in self._children.running:
                 end_group(child)
 
     def resume(self) -> None:
         """Take new children again after `interrupt`."""
-        with self._guard:
-            self._interrupted = False
+        with self._children.guard:
+            self._children.interrupted = False
 
     def words(self, errors: bytes) -> str:
         """What git said, on one line, without hints and without credentials."""

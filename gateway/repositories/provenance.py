@@ -44,6 +44,15 @@ def provenance(
     return tip, False
 
 
+def follows(git: Git, commit: Commit, parent: Commit) -> bool:
+    """Whether it is that commit or its first-parent child (local, also where shallow)."""
+    if commit == parent:
+        return True
+    raw = git.run(["cat-file", "commit", commit]).decode(errors="replace")
+    parents = [line[7:] for line in raw.split("\n\n", 1)[0].splitlines() if line[:7] == "parent "]
+    return parents[:1] == [parent]
+
+
 def _ended(git: Git, commits: list[Commit]) -> bool:
     return len(commits) >= WINDOW or commits[-1] not in git.shallow()
 

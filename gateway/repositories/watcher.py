@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from gateway.errors import ContentError, MissingRef, RepositoryError, StateError
+from gateway.errors import ContentAway, ContentError, MissingRef, RepositoryError, StateError
 from gateway.names import Branch, Commit
 from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
 from gateway.repositories.followed_file import FollowedFile
@@ -91,6 +91,9 @@ class Repository(Protocol):
         """The branch's present tip and what `read_file` says of it; MissingRef."""
         ...
 
+    def bound(self, snapshot_bytes: int) -> None:
+        """From now on a snapshot may have this many bytes; those that are there stay."""
+
     def cache_status(self) -> dict[str, int] | None:
         """Bytes and rebuilds of the cache, if there is one."""
         ...
@@ -101,8 +104,9 @@ class Watcher:
 
     `deliver(move)` when fingerprint, tip or provenance changed, newest only;
     `trouble(branch, tip, kind, text)` when something new is wrong with a branch: `missing` on the
-    remote (the last good goes on), `content` of that tip (until the ref moves), `remote` or
-    `machine` (tried again). A branch not delivered yet gets its last good of an earlier run.
+    remote (the last good goes on), `content` of that tip (until the ref moves, or tried again where
+    it is only away), `remote` or `machine` (tried again). A branch not delivered yet gets its last
+    good of an earlier run.
     `polled("ok" | "failed")` after every poll.
     """
 
@@ -146,8 +150,18 @@ class Watcher:
         """Poll now, or as soon as the poll under way is over: something says a branch moved."""
         self._wake.set()
 
-    def configure(self, wanted: Mapping[Branch, str | None], poll: float) -> None:
-        """Follow these branches from now on; those that stay are not disturbed."""
+    def configure(
+        self,
+        wanted: Mapping[Branch, str | None],
+        poll: float,
+        snapshot_bytes: int | None = None,
+    ) -> None:
+        """Follow these branches from now on; those that stay are not disturbed.
+
+        What was refused is looked at again: `snapshot_bytes`, say, may be another.
+        """
+        if snapshot_bytes is not None:
+            self._repository.bound(snapshot_bytes)
         for branch in self._followed.keys() - wanted.keys():
             self._followed.pop(branch).forget()
         for branch, model in wanted.items():
@@ -156,6 +170,7 @@ class Watcher:
                 self._followed[branch] = Followed(branch, model, poll)
             else:
                 known.use_model(model)
+                known.try_again()
         self._poll = poll
         self._remote = Backoff(poll)
         self.look()
@@ -308,8 +323,10 @@ class Watcher:
                 move, lease = await self._in_thread(
                     self._repository.take, followed.branch, tip, model
                 )
-        except ContentError as error:
+        except ContentAway as error:
             return Trouble("content", str(error))
+        except ContentError as error:
+            return Trouble("content", str(error), lasting=True)
         except MissingRef as error:
             # Moved or deleted between the listing and the fetch: the next listing tells which.
             return Trouble("remote", str(error))

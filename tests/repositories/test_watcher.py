@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from gitrepo import Remote
 from gitrepo import git as person
+from lfsserver import pointer, stand_in, tools
 from waiting import wait_until_async
 
 from gateway.names import Branch, Commit
@@ -223,6 +224,56 @@ def test_content_that_is_refused_stops_no_other_branch_and_is_said_once(
             mended = remote.commit("exp", {"models/big.pkl.dvc": None})
             await seen.delivered(EXP, mended)
             assert seen.word(EXP) is None
+
+    asyncio.run(story())
+
+
+def test_content_that_is_away_is_said_once_and_tried_again_without_a_move(
+    arrivals_in: Made,
+    environment: dict[str, str],
+    remote: Remote,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        environment["PATH"] = tools(tmp_path / "bin", "git", "sh", "cat")
+        arrivals = arrivals_in(tmp_path / "state", str(remote.path))
+        take = arrivals.take
+        taken: list[Branch] = []
+
+        def counted(branch: Branch, tip: Commit, model: str | None) -> object:
+            taken.append(branch)
+            return take(branch, tip, model)
+
+        monkeypatch.setattr(arrivals, "take", counted)
+        tip = remote.commit("exp", {"models/model.pkl": pointer(b"content")}, start="prod")
+        # Nothing but the retry itself can look again within the test.
+        seen = Seen(arrivals, PROD, EXP, poll=3600)
+        async with seen.running():
+            await seen.until(lambda: taken.count(EXP) > 1)
+            assert seen.kinds() == [(EXP, "content")]
+            assert "install it there" in seen.troubles[0][3]
+            assert seen.word(EXP) == "content"
+            stand_in(tmp_path / "bin", b"content")
+            await seen.until(lambda: seen.tip(EXP) == tip)
+            assert seen.word(EXP) is None
+        assert seen.kinds() == [(EXP, "content")]
+
+    asyncio.run(story())
+
+
+def test_a_raised_limit_is_reason_to_look_again_at_what_was_too_large(
+    arrivals: Arrivals, remote: Remote
+) -> None:
+    async def story() -> None:
+        arrivals.bound(1000)
+        seen = Seen(arrivals, PROD, poll=3600)
+        async with seen.running() as watcher:
+            await seen.until(lambda: seen.word(PROD) == "content")
+            assert "limits.snapshot_bytes" in seen.troubles[0][3]
+            watcher.configure({PROD: None}, 3600, 10**9)
+            await seen.until(lambda: seen.tip(PROD) == remote.tip("prod"))
+        assert seen.kinds() == [(PROD, "content")]
 
     asyncio.run(story())
 
