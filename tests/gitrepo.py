@@ -111,6 +111,53 @@ class Remote:
             ),
         )
 
+    def squash(self, source: str, into: str) -> str:
+        """A person squashes `source` into one commit on `into` and pushes."""
+
+        def change() -> None:
+            git(self.person, "merge", "--quiet", "--squash", f"origin/{source}")
+            git(self.person, "commit", "--quiet", "--allow-empty", "-m", f"squash of {source}")
+
+        return self._push(into, change)
+
+    def merge_on_the_server(self, source: str, into: str) -> str:
+        """As a forge does it: in the bare repository, without a work tree or a person."""
+        before, merged = self.tip(into), self.tip(source)
+        tree = git(self.path, "merge-tree", "--write-tree", before, merged)
+        parents = ("-p", before, "-p", merged)
+        made = git(self.path, "commit-tree", tree, *parents, "-m", f"merge of {source}")
+        git(self.path, "update-ref", f"refs/heads/{into}", made, before)
+        return made
+
+    def rebase(self, branch: str, onto: str) -> tuple[str, str]:
+        """A person rebases `branch` on `onto` and pushes it by force; the tips before and after."""
+
+        def change(before: str) -> str:
+            git(self.person, "checkout", "--quiet", "--force", "-B", branch, before)
+            git(self.person, "rebase", "--quiet", f"origin/{onto}")
+            return git(self.person, "rev-parse", "HEAD")
+
+        return self.force(branch, change)
+
+    def force(self, branch: str, change: Callable[[str], str]) -> tuple[str, str]:
+        """A person moves the branch by force, from the tip that `change` was given and no other.
+
+        `change` returns the new tip, or "" to delete the branch; the tips before and after.
+        """
+        for _ in range(10):
+            git(self.person, "fetch", "--quiet", "--prune", "origin")
+            before = git(self.person, "rev-parse", f"origin/{branch}")
+            after = change(before)
+            lease = f"--force-with-lease={branch}:{before}"
+            try:
+                git(self.person, "push", "--quiet", lease, "origin", f"{after}:refs/heads/{branch}")
+            except AssertionError as error:
+                if "rejected" in str(error):
+                    continue
+                raise
+            return before, after
+        raise AssertionError(f"{branch} moved under ten pushes in a row")
+
     def revert(self, branch: str, commit: str = "HEAD") -> str:
         """A person reverts a commit (of a merge, its first parent stays) and pushes."""
 
@@ -120,6 +167,14 @@ class Remote:
             git(self.person, "revert", "--no-edit", *mainline, commit)
 
         return self._push(branch, change)
+
+    def hook(self, name: str, script: str) -> Path:
+        """Install a shell script as a server-side hook; its path."""
+        path = self.path / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
 
     def tip(self, branch: str) -> str:
         return git(self.path, "rev-parse", f"refs/heads/{branch}")

@@ -29,11 +29,18 @@ class MonitorProcess:
     """One state directory, and the monitor process on it, if one runs."""
 
     def __init__(
-        self, state: Path, remote: Remote | Mounted, branches: list[str], **monitoring: Any
+        self,
+        state: Path,
+        remote: Remote | Mounted,
+        branches: list[str],
+        *,
+        url: str | None = None,
+        **monitoring: Any,
     ) -> None:
+        """`url` is how it reaches the remote; its path if left out."""
         state.mkdir(parents=True, exist_ok=True)
         self.state = state
-        self.remote = remote
+        self.url = url or remote.address
         self.branches = branches
         self.settings = state / "monitor-settings.json"
         self.finish_within = 10.0
@@ -49,7 +56,7 @@ class MonitorProcess:
     def write_settings(self, **monitoring: Any) -> None:
         defaults = {"flush": 0.05, "retention": 1e9, "journal_bytes": 2**30, "target": "branch"}
         text = {
-            "repository": self.remote.address,
+            "repository": self.url,
             "state_dir": str(self.state),
             "monitoring": {**defaults, **monitoring},
             "branches": self.branches,

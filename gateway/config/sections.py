@@ -87,8 +87,9 @@ def parse_unit_source(value: Any) -> UnitSource:
     return UnitSource(value)
 
 
-#: Who commits where nobody else is named.
+#: Who commits, and with what first line, where nothing else is said.
 GATEWAY = "branch gateway <gateway@localhost>"
+MESSAGE = "monitoring: {contents} [skip ci]"
 
 
 def _person(value: str) -> str:
@@ -141,7 +142,8 @@ class MonitoringConfig(Section):
     )
     target: Literal["branch", "side-branch", "none"] = Field(
         default="branch",
-        description="Commit to the branch itself, to gateway-monitoring/<branch>, or not at all.",
+        description="Commit to the branch itself, to gateway-monitoring/<branch> (with + for each"
+        " / in its name), or not at all.",
     )
     retention: Seconds = Field(
         default=14 * 86400.0, description="Older segments are deleted from the branch's tip."
@@ -157,7 +159,7 @@ class MonitoringConfig(Section):
         default=GATEWAY, description="Committer of the monitoring commits, as `Name <address>`."
     )
     message: Annotated[str, AfterValidator(_message)] = Field(
-        default="monitoring: {contents} [skip ci]",
+        default=MESSAGE,
         description="First line of their messages; `{contents}` and `{branch}` are filled in.",
     )
 

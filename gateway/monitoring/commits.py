@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from gateway.chunks import ChunkKey
+from gateway.config.sections import GATEWAY, MESSAGE
 from gateway.errors import PushRefused
 from gateway.monitoring.layout import Kind, parse_path
 from gateway.monitoring.segments import Segment
 from gateway.names import Commit
 from gateway.repositories.git import Git
 
-IDENTITY = "branch gateway <gateway@localhost>"
 _BUILDING = "refs/gateway/building"
 _ROOTS = ("monitoring", "logs")
 _WORDS: Mapping[Kind, tuple[str, str]] = {
@@ -28,6 +29,15 @@ _WORDS: Mapping[Kind, tuple[str, str]] = {
     "decisions": ("decision", "decisions"),
     "logs": ("log line", "log lines"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Who commits (`Name <address>`), and the first line, with {contents} and {branch} in it."""
+
+    author: str = GATEWAY
+    committer: str = GATEWAY
+    message: str = MESSAGE
 
 
 def paths_of(git: Git, tip: Commit) -> frozenset[str]:
@@ -52,17 +62,17 @@ def build(
     segments: Sequence[Segment],
     deleted: Collection[str],
     now: datetime,
-    identity: str = IDENTITY,
+    wording: Wording = Wording(),
 ) -> Commit:
     """The commit's id; an orphan without `tip`. Everything of the tip but ours stays as it is."""
     for path in (*deleted, *(segment.path for segment in segments)):
         if parse_path(path) is None:
             raise ValueError(f"not a segment's path: {path!r}")
     when = f"{int(now.timestamp())} +0000"
-    message = message_of(segments).encode()
+    message = message_of(segments, wording.message).encode()
     stream = [
-        f"commit {_BUILDING}\nmark :1\nauthor {identity} {when}\ncommitter {identity} {when}\n"
-        f"data {len(message)}\n".encode(),
+        f"commit {_BUILDING}\nmark :1\nauthor {wording.author} {when}\n"
+        f"committer {wording.committer} {when}\ndata {len(message)}\n".encode(),
         message,
         f"\nfrom {tip}\n".encode() if tip else b"\n",
     ]
@@ -78,14 +88,15 @@ def build(
     return Commit(made.decode().strip())
 
 
-def message_of(segments: Sequence[Segment]) -> str:
-    """What is in it, that no pipeline need run for it, and the chunks it was made of."""
+def message_of(segments: Sequence[Segment], first_line: str = MESSAGE) -> str:
+    """`first_line` with what is in it and of which branch, and the chunks it was made of."""
     rows: dict[Kind, int] = defaultdict(int)
     for segment in segments:
         rows[segment.kind] += segment.rows
     parts = [f"{count} {_WORDS[kind][count != 1]}" for kind, count in rows.items()]
     trailers = "".join(f"Gateway-Chunks: {line}\n" for line in _ranges(segments))
-    return f"monitoring: {', '.join(parts)} [skip ci]\n\n{trailers}"
+    line = first_line.format(contents=", ".join(parts), branch=segments[0].branch)
+    return f"{line}\n\n{trailers}"
 
 
 def obstacle(paths: Collection[str], segments: Iterable[Segment]) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.errors import PushRefused, RemoteUnavailable, RepositoryError, StaleTip
+from gateway.monitoring.commits import Wording
 from gateway.monitoring.layout import parse_path
 from gateway.monitoring.segments import Segment
 from gateway.monitoring.shelf import View
@@ -80,6 +81,7 @@ class FolderShelf:
         segments: Sequence[Segment],
         deleted: Collection[str],
         now: datetime,
+        wording: Wording,
     ) -> str:
         """The segments one by one, then the deletions; a segment that is there stays as it is."""
         for path in (*deleted, *(segment.path for segment in segments)):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from gateway.errors import MissingRef, RepositoryError, StaleTip
-from gateway.monitoring.commits import IDENTITY, build, obstacle, paths_of
+from gateway.monitoring.commits import Wording, build, obstacle, paths_of
 from gateway.monitoring.segments import Segment
 from gateway.monitoring.shelf import View
 from gateway.names import Branch, Commit
@@ -21,9 +21,8 @@ _SLIM_EVERY = 32
 class GitShelf:
     """A `Shelf` over a write cache of its own."""
 
-    def __init__(self, git: Git, identity: str = IDENTITY) -> None:
+    def __init__(self, git: Git) -> None:
         self._git = git
-        self._identity = identity
         self._pushed: dict[Branch, Commit] = {}
         self._publications = 0
         self._cache_bytes = 0
@@ -58,11 +57,12 @@ class GitShelf:
         segments: Sequence[Segment],
         deleted: Collection[str],
         now: datetime,
+        wording: Wording,
     ) -> str:
         """One commit on the tip that was seen; its id."""
         tip = Commit(view.version) if view is not None else None
         obstacle(view.paths if view is not None else (), segments)
-        commit = build(self._git, tip, segments, deleted, now, self._identity)
+        commit = build(self._git, tip, segments, deleted, now, wording)
         self._git.push(commit, branch.ref, tip)
         self._pushed[branch] = commit
         return commit

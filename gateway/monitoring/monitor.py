@@ -24,6 +24,7 @@ from typing import BinaryIO
 
 from gateway.errors import GatewayError, RepositoryError, StateError
 from gateway.monitoring.backlog import Backlog
+from gateway.monitoring.commits import Wording
 from gateway.monitoring.monitor_settings import MonitorSettings, load_settings
 from gateway.monitoring.monitor_status import document
 from gateway.monitoring.publisher import Policy, Publisher, Target
@@ -170,8 +171,10 @@ class Monitor:
         self._store.set_publication(branch, replace(state, failed_ts=ts, failure=str(error)))
 
     def _policy(self) -> Policy:
-        target: Target = "branch" if self.settings.monitoring.target == "branch" else "side-branch"
-        return Policy(target, self.settings.retention, self.settings.stamp)
+        said = self.settings.monitoring
+        target: Target = "branch" if said.target == "branch" else "side-branch"
+        wording = Wording(said.author, said.committer, said.message)
+        return Policy(target, self.settings.retention, self.settings.stamp, wording)
 
 
 def run_monitor(

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.config.sections import GATEWAY, MESSAGE
 from gateway.config.settings import Config
 from gateway.errors import StateError
 from gateway.names import Branch, InvalidName
@@ -32,6 +33,9 @@ class Monitoring(msgspec.Struct, frozen=True):
     retention: float
     journal_bytes: int
     target: Literal["branch", "side-branch", "none"] = "branch"
+    author: str = GATEWAY
+    committer: str = GATEWAY
+    message: str = MESSAGE
 
 
 class _File(msgspec.Struct, frozen=True):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any, Literal
 
 from gateway.chunks import ChunkKey
 from gateway.errors import MissingRef, PushRefused, StaleTip
-from gateway.monitoring.commits import expired
+from gateway.monitoring.commits import Wording, expired
 from gateway.monitoring.segments import Segment
 from gateway.monitoring.shelf import Shelf
 from gateway.names import Branch
@@ -24,11 +25,21 @@ from gateway.timestamps import rfc3339
 Target = Literal["branch", "side-branch"]
 _TRIES = 6
 _FIRST_PAUSE = 0.05
+_LONGEST_NAME = 170
 
 
 def side_branch(branch: Branch) -> Branch:
-    """The orphan branch that takes the rows the branch itself does not."""
-    return Branch(f"gateway-monitoring/{branch}")
+    """The orphan branch that takes the rows the branch itself does not.
+
+    Flat: git has no room for gateway-monitoring/exp beside gateway-monitoring/exp/sub, also where
+    the one branch replaced the other. Branches that share one by their names disturb each other no
+    more than two writers do, since segments lie in a folder for each branch.
+    """
+    name = branch.replace("/", "+")
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = blake2b(branch.encode(), digest_size=4).hexdigest()
+        name = f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}+{digest}"
+    return Branch(f"gateway-monitoring/{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,7 @@ class Policy:
     target: Target
     retention: timedelta
     stamp: str
+    wording: Wording = field(default_factory=Wording)
 
     def tries(self, publication: Publication) -> Target:
         """Where the next push goes: a refusal holds until settings or front are new."""
@@ -162,7 +174,7 @@ class Publisher:
         self._remember(branch, attempt=goal.ref)
         try:
             old = expired(paths, now, policy.retention)
-            version = self._shelf.put(goal, view, segments, old, now)
+            version = self._shelf.put(goal, view, segments, old, now, policy.wording)
         except (StaleTip, PushRefused):
             self._remember(branch, attempt=None)
             raise

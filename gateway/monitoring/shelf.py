@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import RepositoryError
+from gateway.monitoring.commits import Wording
 from gateway.monitoring.segments import Segment
 from gateway.names import Branch
 
@@ -51,10 +52,12 @@ class Shelf(Protocol):
         segments: Sequence[Segment],
         deleted: Collection[str],
         now: datetime,
+        wording: Wording,
     ) -> str:
         """Add the segments and take the deleted paths away; the version in which they are.
 
-        `view` is what `look` said; without one the branch is begun. StaleTip: it is another by now.
+        `wording` is who says it and how, where that is kept. `view` is what `look` said; without
+        one the branch is begun. StaleTip: it is another by now.
         PushRefused: not allowed, waiting will not help. RemoteUnavailable: the end is not known,
         and repeating it is harmless.
         """

@@ -18,9 +18,10 @@ from typing import IO
 from gateway.errors import ContentAway, ContentError, MissingRef
 from gateway.names import Branch, Commit
 from gateway.repositories.elsewhere import submodule_address
-from gateway.repositories.git import FETCH, DamagedCache, Entry, Git
+from gateway.repositories.git import FETCH, DamagedCache, Git
 from gateway.repositories.lfs import clear_lfs, large_files
 from gateway.repositories.pointers import MOST_BYTES, NotFollowed, Pointer, parse_pointer
+from gateway.repositories.trees import Entry
 
 _DEEPEST = 8
 _MOST_PARTS = 64

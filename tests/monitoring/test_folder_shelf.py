@@ -19,6 +19,7 @@ from waiting import wait_until
 
 from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable
+from gateway.monitoring.commits import Wording
 from gateway.monitoring.folder_shelf import FolderShelf
 from gateway.monitoring.layout import parse_path
 from gateway.monitoring.publisher import Policy, Publisher, side_branch
@@ -256,7 +257,7 @@ def test_a_link_swapped_in_at_the_last_moment_is_not_followed(
     shelf = FolderShelf(Folder(folder.path))
     monkeypatch.setattr(shelf, "_refuse_link", lambda branch: None)
     with pytest.raises(PushRefused, match="prod is a file or a symbolic link there"):
-        shelf.put(PROD, None, segments(tmp_path), [], NOW)
+        shelf.put(PROD, None, segments(tmp_path), [], NOW, Wording())
     assert [path.name for path in outside.iterdir()] == ["models"]
 
 
@@ -266,9 +267,9 @@ def test_a_path_that_is_not_a_segments_is_refused(folder: Mounted, tmp_path: Pat
     for path in ("README.md", "models/m.pkl", "../" + made.path, "monitoring/../../x"):
         wrong = Segment(made.key, made.kind, PROD, path, b"x", 1)
         with pytest.raises(ValueError, match="not a segment's path"):
-            shelf.put(PROD, None, [wrong], [], NOW)
+            shelf.put(PROD, None, [wrong], [], NOW, Wording())
         with pytest.raises(ValueError, match="not a segment's path"):
-            shelf.put(PROD, None, [made], [path], NOW)
+            shelf.put(PROD, None, [made], [path], NOW, Wording())
     assert folder.files() == ["prod/models/m.pkl"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import signal
@@ -16,6 +17,8 @@ from chunkfiles import WRITER, decision, header, log_line, request, request_id, 
 from gitrepo import Remote, git
 from monitorprocess import MonitorProcess, pushed_rows
 from waiting import wait_until
+
+from gateway.monitoring.segments import PREDICTION_COLUMNS
 
 Start = Callable[..., MonitorProcess]
 
@@ -105,12 +108,9 @@ def test_one_refused_branch_of_three_goes_aside_and_the_others_go_on(
     monitor: Start, remote: Remote
 ) -> None:
     process = monitor("prod", "dev", "test")
-    hook = remote.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(
-        '#!/bin/sh\nwhile read a b ref; do [ "$ref" != refs/heads/dev ] || exit 1; done\n'
+    hook = remote.hook(
+        "pre-receive", 'while read a b ref; do [ "$ref" != refs/heads/dev ] || exit 1; done'
     )
-    hook.chmod(0o755)
     write(process.journal, [header(), *(request(n, b) for n, b in enumerate(process.branches))])
     process.start()
     wait_until(published(process), describe=process.words)
@@ -139,6 +139,60 @@ def test_one_refused_branch_of_three_goes_aside_and_the_others_go_on(
     wait_until(published(process), describe=process.words)
     assert remote.files("dev", "monitoring/")
     assert len(pushed_rows(remote)) == 5
+
+
+def test_who_commits_and_with_what_words_changes_without_a_restart(
+    monitor: Start, remote: Remote
+) -> None:
+    process = monitor("prod")
+    process.start()
+
+    def said(first: int, **monitoring: Any) -> list[str]:
+        process.write_settings(**monitoring)
+        # The first chunk may still be met by a round that read the former settings.
+        for chunk in (first, first + 1):
+            write(process.journal, [header(chunk), request(chunk)])
+            process.look()
+            wait_until(published(process), describe=process.words)
+        return git(remote.path, "log", "-1", "--format=%an <%ae>%n%cn <%ce>%n%s", "prod").split(
+            "\n"
+        )
+
+    gateway = "branch gateway <gateway@localhost>"
+    assert said(1) == [gateway, gateway, "monitoring: 1 prediction [skip ci]"]
+    people = {"author": "Ada <ada@example.org>", "committer": "Bob <bob@example.org>"}
+    changed = said(3, **people, message="{branch}: {contents}")
+    assert changed == [people["author"], people["committer"], "prod: 1 prediction"]
+    assert said(5, author=people["author"])[:2] == [people["author"], gateway]
+
+
+def test_the_weights_of_sampled_rows_add_up_to_all_rows(monitor: Start, remote: Remote) -> None:
+    """Over chunks, branches and request sizes; rows that are not ok stand for themselves."""
+    process = monitor("prod", "dev")
+    sent: Counter[str] = Counter()
+    failed = 0
+    for chunk in range(1, 7):
+        lines: list[Any] = [header(chunk, sample_rows=5)]
+        for number in range(chunk * 100, chunk * 100 + 7 * chunk):
+            branch = process.branches[number % 2]
+            size = number % 3 + 1
+            lines.append(request(number, branch, rows=size, predictions=[1] * size))
+            sent[branch] += size
+        lines.append(request(chunk * 100 + 99, "dev", status="error", predictions=None))
+        sent["dev"] += 1
+        failed += 1
+        write(process.journal, lines)
+    process.start()
+    wait_until(published(process), describe=process.words)
+    assert process.finish() == 0
+    rows = list(csv.DictReader([",".join(PREDICTION_COLUMNS), *pushed_rows(remote)]))
+    weights = dict.fromkeys(sent, 0.0)
+    for row in rows:
+        weights[row["branch"]] += float(row["weight"])
+    assert weights == pytest.approx(sent)
+    assert process.status()["rows"] == sent
+    assert len(rows) <= 6 * 2 * 5 + failed < sum(sent.values()) / 2
+    assert [float(r["weight"]) for r in rows if r["status"] == "error"] == [1.0] * failed
 
 
 def test_with_the_remote_away_chunks_wait_and_go_out_when_it_is_back(
@@ -187,11 +241,8 @@ def test_told_to_end_with_the_remote_hanging_it_ends_and_keeps_the_chunk(
     """The deadline is the monitor's own: nobody else kills the hanging child."""
     process = monitor("prod")
     process.finish_within = 1.0
-    hook = remote.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
     started = remote.path / "started"
-    hook.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 100\n")
-    hook.chmod(0o755)
+    remote.hook("pre-receive", f"touch {started}\nexec sleep 100")
     write(process.journal, [header(), request(1)])
     process.start()
     wait_until(started.exists, describe=process.words)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from chunkfiles import WRITER, decision, header, log_line, request, write
+from chunkfiles import WRITER, decision, header, log_line, request, request_id, write
 from gitrepo import Remote, git
 
 from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable, StaleTip
-from gateway.monitoring.commits import build
+from gateway.monitoring.commits import Wording, build
 from gateway.monitoring.git_shelf import GitShelf
-from gateway.monitoring.publisher import Policy, Publisher
+from gateway.monitoring.publisher import Policy, Publisher, side_branch
 from gateway.monitoring.segments import Segment, contents_of
 from gateway.names import Branch, Commit
 from gateway.repositories.git import Git
@@ -30,15 +32,30 @@ SIDE = "gateway-monitoring/prod"
 POLICY = Policy("branch", timedelta(days=14), "first")
 
 
+#: Every point between the first word to the remote and the last, at which somebody may push.
+MOMENTS = ["before_listing", "before_fetch", "before_build", "before_push", "during_push"]
+at_each_moment = pytest.mark.parametrize("moment", MOMENTS)
+
+
 class Meddled(Git):
-    """Git with something happening before a commit is built, before or after it is pushed."""
+    """Git with something happening before or after each of its steps."""
 
     def __init__(self, cache: Path, remote: str, environment: Mapping[str, str]) -> None:
         super().__init__(cache, remote, environment)
+        self.before_listing: Callable[[], object] = lambda: None
+        self.before_fetch: Callable[[], object] = lambda: None
         self.before_build: Callable[[], object] = lambda: None
         self.before_push: Callable[[], object] = lambda: None
         self.after_push: Callable[[], object] = lambda: None
         self.pushes = 0
+
+    def fetch_tip(self, branch: Branch, **options: Any) -> Commit:
+        self.before_listing()
+        return super().fetch_tip(branch, **options)
+
+    def fetch(self, commit: Commit, **options: Any) -> None:
+        self.before_fetch()
+        super().fetch(commit, **options)
 
     def run(self, arguments: Sequence[str], **options: Any) -> bytes:
         if arguments[0] == "fast-import":
@@ -94,6 +111,20 @@ def once() -> Callable[[], bool]:
     return lambda: bool(left and left.pop())
 
 
+def meddle(meddled: Meddled, remote: Remote, moment: str, *arguments: str) -> None:
+    """Somebody runs that git command on the remote, once, at that moment of the next push.
+
+    During the push means on the server: after it has told its refs, before it moves one.
+    """
+    if moment == "during_push":
+        quarantine = "GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES"
+        command = f"unset {quarantine}; rm $0; exec git {' '.join(arguments)}"
+        remote.hook("pre-receive", command)
+        return
+    first = once()
+    setattr(meddled, moment, lambda: first() and git(remote.path, *arguments))
+
+
 def other_files(remote: Remote, branch: str) -> str:
     """The tree without what is ours, as git lists it: modes, ids and paths."""
     listed = git(remote.path, "ls-tree", "-r", f"refs/heads/{branch}").splitlines()
@@ -127,6 +158,28 @@ def test_rows_arrive_in_one_commit_on_the_tip(
     assert store.confirmed(ChunkKey(WRITER, 2)) == {PROD: ("refs/heads/prod", remote.tip("prod"))}
 
 
+def test_author_committer_and_first_line_are_the_configured_ones(
+    remote: Remote, publisher: Publisher, tmp_path: Path
+) -> None:
+    remote.commit("team/prod", {"README": "hello"})
+    wording = Wording(
+        author="Déjà vu <a@example.org>",
+        committer="the gateway (prod) <c@example.org>",
+        message="chore({branch}): {contents} für {branch} {{}}",
+    )
+    branch = Branch("team/prod")
+    policy = Policy("branch", timedelta(days=14), "first", wording)
+    publisher.publish(branch, segments(tmp_path, 1, branch), policy)
+    who = git(remote.path, "log", "-1", "--format=%an <%ae> | %cn <%ce>", branch)
+    assert who == "Déjà vu <a@example.org> | the gateway (prod) <c@example.org>"
+    contents = "1 prediction, 1 decision, 1 log line"
+    assert git(remote.path, "log", "-1", "--format=%B", branch).splitlines() == [
+        f"chore(team/prod): {contents} für team/prod {{}}",
+        "",
+        f"Gateway-Chunks: {WRITER}/1",
+    ]
+
+
 def test_what_is_in_the_tip_already_is_success_and_makes_no_commit(
     remote: Remote, publisher: Publisher, store: Store, tmp_path: Path
 ) -> None:
@@ -141,13 +194,13 @@ def test_what_is_in_the_tip_already_is_success_and_makes_no_commit(
     assert store.confirmed(key) == {PROD: ("refs/heads/prod", tip)}
 
 
-@pytest.mark.parametrize("moment", ["before_build", "before_push"])
+@at_each_moment
 def test_a_push_by_a_person_meanwhile_is_kept_and_built_upon(
     remote: Remote, meddled: Meddled, publisher: Publisher, tmp_path: Path, moment: str
 ) -> None:
     remote.commit("prod", {"README": "one"})
-    first = once()
-    setattr(meddled, moment, lambda: first() and remote.commit("prod", {"README": "two"}, "theirs"))
+    theirs = remote.commit("other", {"README": "two"}, "theirs", start="prod")
+    meddle(meddled, remote, moment, "update-ref", "refs/heads/prod", theirs)
     made = segments(tmp_path)
     publisher.publish(PROD, made, POLICY)
     assert remote.read("prod", "README") == "two"
@@ -155,21 +208,42 @@ def test_a_push_by_a_person_meanwhile_is_kept_and_built_upon(
     assert git(remote.path, "log", "--format=%s", "-2", "prod").splitlines()[1] == "theirs"
 
 
-@pytest.mark.parametrize("moment", ["before_build", "before_push"])
+@at_each_moment
 def test_a_rollback_by_force_push_meanwhile_is_not_undone(
     remote: Remote, meddled: Meddled, publisher: Publisher, tmp_path: Path, moment: str
 ) -> None:
     good = remote.commit("prod", {"README": "good"})
     remote.commit("prod", {"README": "bad"})
-    first = once()
-    rollback = ("push", "--quiet", "--force", "origin", f"{good}:refs/heads/prod")
-    setattr(meddled, moment, lambda: first() and git(remote.person, *rollback))
-    publisher.publish(PROD, segments(tmp_path), POLICY)
+    meddle(meddled, remote, moment, "update-ref", "refs/heads/prod", good)
+    made = segments(tmp_path)
+    publisher.publish(PROD, made, POLICY)
     assert remote.read("prod", "README") == "good"
     assert git(remote.path, "rev-parse", "prod^") == good
+    assert paths(made) <= set(remote.files("prod"))
 
 
-@pytest.mark.parametrize("moment", ["before_build", "before_push"])
+def test_a_tip_that_vanished_after_it_was_listed_is_no_deleted_branch(
+    remote: Remote, meddled: Meddled, publisher: Publisher, store: Store, tmp_path: Path
+) -> None:
+    """Rolled back and pruned between two words to the remote; git says it of both alike."""
+    good = remote.commit("prod", {"README": "good"})
+    remote.commit("prod", {"README": "bad"})
+    first = once()
+
+    def roll_back() -> None:
+        if first():
+            git(remote.path, "update-ref", "refs/heads/prod", good)
+            git(remote.path, "prune", "--expire=now")
+
+    meddled.before_fetch = roll_back
+    made = segments(tmp_path)
+    publisher.publish(PROD, made, POLICY)
+    assert git(remote.path, "rev-parse", "prod^") == good
+    assert paths(made) <= set(remote.files("prod"))
+    assert store.publication(PROD).diverted is None
+
+
+@at_each_moment
 def test_a_branch_deleted_meanwhile_stays_deleted_and_its_rows_go_aside(
     remote: Remote,
     meddled: Meddled,
@@ -179,9 +253,7 @@ def test_a_branch_deleted_meanwhile_stays_deleted_and_its_rows_go_aside(
     moment: str,
 ) -> None:
     remote.commit("prod", {"README": "one"})
-    first = once()
-    deletion = ("update-ref", "-d", "refs/heads/prod")
-    setattr(meddled, moment, lambda: first() and git(remote.path, *deletion))
+    meddle(meddled, remote, moment, "update-ref", "-d", "refs/heads/prod")
     made = segments(tmp_path)
     publisher.publish(PROD, made, POLICY)
     assert git(remote.path, "branch", "--format=%(refname:short)") == SIDE
@@ -224,6 +296,38 @@ def test_a_lost_acknowledgement_doubles_nothing(
     assert store.confirmed(ChunkKey(WRITER, 1)) == {PROD: ("refs/heads/prod", tip)}
 
 
+def test_a_rollback_after_a_lost_acknowledgement_is_not_undone(
+    remote: Remote, meddled: Meddled, publisher: Publisher, tmp_path: Path
+) -> None:
+    """What was pushed is gone from the tip, so it is pushed again: on what the person chose."""
+    good = remote.commit("prod", {"README": "good"})
+    remote.commit("prod", {"README": "bad"})
+    made = segments(tmp_path)
+    meddled.after_push = lose_the_answer
+    with pytest.raises(RemoteUnavailable):
+        publisher.publish(PROD, made, POLICY)
+    git(remote.path, "update-ref", "refs/heads/prod", good)
+    meddled.after_push = lambda: None
+    publisher.publish(PROD, made, POLICY)
+    assert git(remote.path, "rev-parse", "prod^") == good
+    assert set(remote.files("prod")) == {"README"} | paths(made)
+
+
+def test_a_branch_deleted_after_a_lost_acknowledgement_stays_deleted(
+    remote: Remote, meddled: Meddled, publisher: Publisher, tmp_path: Path
+) -> None:
+    remote.commit("prod", {"README": "one"})
+    made = segments(tmp_path)
+    meddled.after_push = lose_the_answer
+    with pytest.raises(RemoteUnavailable):
+        publisher.publish(PROD, made, POLICY)
+    git(remote.path, "update-ref", "-d", "refs/heads/prod")
+    meddled.after_push = lambda: None
+    publisher.publish(PROD, made, POLICY)
+    assert git(remote.path, "branch", "--format=%(refname:short)") == SIDE
+    assert set(remote.files(SIDE)) == paths(made)
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [("side-branch", "branch"), ("branch", "side-branch")]
 )
@@ -252,12 +356,7 @@ def test_a_lost_acknowledgement_doubles_nothing_when_the_target_changed_since(
 
 
 def decline(remote: Remote, branch: str) -> None:
-    hook = remote.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(
-        f'#!/bin/sh\nwhile read old new ref; do [ "$ref" != {branch} ] || exit 1; done\n'
-    )
-    hook.chmod(0o755)
+    remote.hook("pre-receive", f'while read old new ref; do [ "$ref" != {branch} ] || exit 1; done')
 
 
 def test_a_refused_branch_is_left_alone_until_settings_or_front_are_new(
@@ -299,14 +398,53 @@ def test_the_side_branch_is_an_orphan_with_nothing_but_segments(
     assert git(remote.path, "rev-list", "--max-parents=0", "--count", SIDE) == "1"
 
 
+def test_a_branch_below_a_replaced_one_has_a_side_branch_too(
+    remote: Remote, publisher: Publisher, tmp_path: Path
+) -> None:
+    """`exp` made way for `exp/sub`, and both needed side branches: git must have room for both."""
+    exp, sub = Branch("exp"), Branch("exp/sub")
+    tip = remote.commit("exp", {"README": "one"})
+    decline(remote, "refs/heads/exp")
+    first = segments(tmp_path, 1, exp)
+    publisher.publish(exp, first, POLICY)
+    git(remote.path, "update-ref", "-d", "refs/heads/exp")
+    git(remote.path, "update-ref", "refs/heads/exp/sub", tip)
+    decline(remote, "refs/heads/exp/sub")
+    second = segments(tmp_path, 2, sub)
+    publisher.publish(sub, second, POLICY)
+    third = segments(tmp_path, 3, exp)
+    publisher.publish(exp, third, POLICY)
+    assert set(remote.files("gateway-monitoring/exp")) == paths(first) | paths(third)
+    assert set(remote.files("gateway-monitoring/exp+sub")) == paths(second)
+
+
+def test_branches_whose_side_branches_have_one_name_share_it_without_harm(
+    remote: Remote, publisher: Publisher, tmp_path: Path
+) -> None:
+    policy = Policy("side-branch", timedelta(days=14), "first")
+    everything = set()
+    for chunk in (1, 2):
+        for branch in (Branch("team/exp"), Branch("team+exp")):
+            made = segments(tmp_path, chunk, branch)
+            publisher.publish(branch, made, policy)
+            everything |= paths(made)
+    assert len(everything) == 12
+    assert set(remote.files("gateway-monitoring/team+exp")) == everything
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "é" * 100, "a/" * 99 + "aa", "a" * 170 + "/b" * 15])
+def test_the_longest_branch_names_have_side_branches_of_their_own(name: str) -> None:
+    side = side_branch(Branch(name))
+    assert side == Branch(side)
+    assert side.count("/") == 1
+    assert side != side_branch(Branch(name[:-1] + "c"))
+
+
 def test_nowhere_to_go_is_an_error_and_nothing_is_confirmed(
     remote: Remote, publisher: Publisher, store: Store, tmp_path: Path
 ) -> None:
     remote.commit("prod", {"README": "one"})
-    hook = remote.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
+    remote.hook("pre-receive", "exit 1")
     with pytest.raises(PushRefused):
         publisher.publish(PROD, segments(tmp_path), POLICY)
     assert store.confirmed(ChunkKey(WRITER, 1)) == {}
@@ -351,6 +489,31 @@ def test_retention_deletes_old_segments_of_every_branch_and_nothing_else(
     assert remote.tip("prod") == tip, "there was nothing new, so nothing may be deleted either"
 
 
+def test_a_thousand_pushed_segments_are_one_duckdb_line_and_older_ones_have_left(
+    remote: Remote, meddled: Meddled, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.commit("prod", {"README": "one"})
+
+    def publish(chunks: range, opened: datetime) -> None:
+        made: list[Segment] = []
+        for chunk in chunks:
+            made += segments(tmp_path, chunk, opened=opened.isoformat())[:1]
+        publisher_at(meddled, store, opened).publish(PROD, made, POLICY)
+
+    publish(range(1, 201), NOW - timedelta(days=30))
+    assert len(remote.files("prod", "monitoring/")) == 200
+    publish(range(201, 1201), NOW)
+    assert git(remote.path, "rev-list", "--count", "prod") == "3"
+    remote.checkout("prod")
+    monkeypatch.chdir(remote.person)
+    begun = time.perf_counter()
+    found = duckdb.sql("from 'monitoring/predictions/**/*.csv'")
+    assert found is not None
+    ids = [row[0] for row in found.select("request_id").fetchall()]
+    print(f"1,000 segments in one line of DuckDB: {time.perf_counter() - begun:.2f} s")  # noqa: T201
+    assert sorted(ids) == [request_id(chunk) for chunk in range(201, 1201)]
+
+
 def test_a_path_that_is_not_a_segments_is_refused(meddled: Meddled, tmp_path: Path) -> None:
     made = segments(tmp_path)[0]
     for path in ("README.md", "monitoring/x.csv", "../" + made.path, made.path + "\nD README"):
@@ -361,32 +524,49 @@ def test_a_path_that_is_not_a_segments_is_refused(meddled: Meddled, tmp_path: Pa
             build(meddled, None, [made], [path], NOW)
 
 
-def test_merges_and_repeated_squashes_have_no_conflict_in_monitoring(
+def test_no_way_of_joining_branches_has_a_conflict_in_monitoring_or_doubles_a_segment(
     remote: Remote, publisher: Publisher, tmp_path: Path
 ) -> None:
+    """Merge, repeated squash, back-merge, rebase, and merges made on the server."""
     remote.commit("prod", {"models/m": "1"})
     remote.commit("ab-test", {"models/m": "2"}, start="prod")
     challenger = Branch("ab-test")
-    everything: set[str] = set()
+    everything: dict[str, bytes] = {}
 
     def both(chunk: int) -> None:
         for branch in (PROD, challenger):
             made = segments(tmp_path, chunk, branch)
             publisher.publish(branch, made, POLICY)
-            everything.update(paths(made))
+            everything.update((segment.path, segment.content) for segment in made)
+
+    def whole(branch: str) -> None:
+        """Every segment, once, as it was made, and nothing besides."""
+        assert sorted(remote.files(branch)) == sorted([*everything, "models/m"])
+        for path, content in everything.items():
+            assert remote.read(branch, path).encode() + b"\n" == content
 
     both(1)
     remote.merge("ab-test", "prod")
     both(2)
     for chunk in (3, 4):
-        remote.checkout("prod")
-        git(remote.person, "merge", "--quiet", "--squash", "origin/ab-test")
-        git(remote.person, "commit", "--quiet", "-m", "squash")
-        git(remote.person, "push", "--quiet", "origin", "HEAD:refs/heads/prod")
+        remote.squash("ab-test", "prod")
         both(chunk)
     remote.merge("prod", "ab-test")
-    merged = set(remote.files("ab-test")) - {"models/m"}
-    assert merged == everything
+    whole("ab-test")
+    both(5)
+    remote.commit("ab-test", {"models/m": "3"})
+    remote.rebase("ab-test", "prod")
+    assert git(remote.path, "rev-list", "--merges", "prod..ab-test") == ""
+    assert git(remote.path, "rev-list", "--count", "ab-test..prod") == "0"
+    whole("ab-test")
+    both(6)
+    remote.merge_on_the_server("ab-test", "prod")
+    both(7)
+    remote.merge_on_the_server("ab-test", "prod")
+    remote.merge_on_the_server("prod", "ab-test")
+    for branch in ("prod", "ab-test"):
+        assert remote.read(branch, "models/m") == "3"
+        whole(branch)
 
 
 def test_the_write_cache_is_rebuilt_when_it_has_grown(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from gitdaemon import git_daemon
 from githttp import GitHttp
 from gitrepo import Remote
 from gitrepo import git as person
 from sshserver import SshServer
-from waiting import wait_until
 
 from gateway.config import CredentialsConfig
 from gateway.repositories.arrivals import Arrivals, Bounds
@@ -99,46 +97,11 @@ def arrivals_in(
     return make
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
-def daemon(remote: Remote, tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+def daemon(remote: Remote, environment: dict[str, str]) -> Iterator[str]:
     """The URL of the remote by `git daemon`, which may filter as a forge does."""
-    port = _free_port()
-    person(remote.path, "config", "uploadpack.allowFilter", "true")
-    child = subprocess.Popen(
-        [
-            "git",
-            "-c",
-            "safe.directory=*",
-            "daemon",
-            "--listen=127.0.0.1",
-            f"--port={port}",
-            f"--base-path={tmp_path}",
-            "--export-all",
-            "--enable=receive-pack",
-            "--reuseaddr",
-        ],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: _answers(port), describe=child.poll)
+    with git_daemon(remote, environment) as port:
         yield f"git://127.0.0.1:{port}/{remote.path.name}"
-    finally:
-        os.killpg(child.pid, 15)
-        child.wait()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from gitrepo import Remote
+from gitrepo import Remote, git
 from running import Gateway, recorded, serve_py
 from traffic import Traffic
 from waiting import wait_until
@@ -174,6 +174,27 @@ def test_a_shorter_flush_is_in_force_at_once(
     wait_until(lambda: "is in force" in gateway.words(), describe=gateway.words)
     asked = gateway.predict().json()["request_id"]
     wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+
+
+def test_who_commits_and_with_what_words_is_in_force_without_a_restart(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("old"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    words = {
+        "author": "Ada <ada@example.org>",
+        "committer": "Bob <bob@example.org>",
+        "message": "chore({branch}): {contents}",
+    }
+    gateway.write(monitoring={"flush": "1s", "sample_rows": "all", **words})
+    wait_until(lambda: "is in force" in gateway.words(), describe=gateway.words)
+    asked = gateway.predict().json()["request_id"]
+    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+    said = git(remote.path, "log", "-1", "--format=%an <%ae>%n%cn <%ce>%n%s", "prod").splitlines()
+    assert said[:2] == [words["author"], words["committer"]]
+    assert said[2].startswith("chore(prod): 1 prediction")
 
 
 def test_the_series_of_a_branch_that_left_leave_with_it(
