@@ -47,7 +47,8 @@ class Mounted:
         """Every row of the branch's prediction segments, below the sub-folder `place`."""
         below = f"{place or branch}/monitoring/predictions/{branch.replace('/', '~')}/"
         rows: list[dict[str, str]] = []
-        for path in self.files(below):
+        # As any reader does: a hidden name is a segment that has not appeared yet.
+        for path in (path for path in self.files(below) if path.endswith(".csv")):
             rows += csv.DictReader(io.StringIO((self.path / path).read_text()))
         return rows
 
