@@ -50,7 +50,7 @@ def test_force_pushes_and_a_branch_deleted_and_recreated_fail_no_request(
         traffic.more(20)
         # Its rows cannot go to a branch that is not there.
         wait_until(lambda: recorded(remote, "exp", "gateway-monitoring/exp"), 40.0)
-        assert gateway.metric('gateway_branch_diverted{branch="exp"}') == 1
+        wait_until(lambda: gateway.metric('gateway_branch_diverted{branch="exp"}') == 1, 40.0)
         again = remote.commit("exp", serve_py("again"), start="prod")
         wait_until(lambda: gateway.serving("exp") == again, 40.0, gateway.words)
         assert trouble(gateway, "missing", "exp") == 0
