@@ -108,7 +108,8 @@ def test_a_fresh_state_directory_finds_the_same_commit_again(
     gateways.append(gateway)
     gateway.start()
     assert gateway.predict().json()["commit"] == introduced
-    assert gateway.branch("prod")["repository"]["tip"] == remote.tip("prod")
+    # Commits of ours may be on their way.
+    wait_until(lambda: gateway.branch("prod")["repository"]["tip"] == remote.tip("prod"), 40.0)
 
 
 def test_a_commit_that_was_rewritten_is_named_by_its_new_id(
