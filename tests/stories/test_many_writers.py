@@ -102,11 +102,11 @@ def part(path: str) -> Part:
 
 @pytest.fixture
 def line(tmp_path: Path, remote: Remote) -> Iterator[BreakingLine]:
-    """The way to the remote; every fifth push arrives, and nobody learns that it did."""
+    """The way to the remote; every third push arrives, and nobody learns that it did."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     with (
         git_daemon(remote, environment) as port,
-        BreakingLine(port, lambda push: push % 5 == 0).running() as line,
+        BreakingLine(port, lambda push: push % 3 == 0).running() as line,
     ):
         yield line
 
@@ -156,7 +156,7 @@ def test_every_row_of_three_gateways_is_in_git_once_whatever_people_do(
         victim = rng.choice(gateways)
         victim.kill()
         victim.start()
-    assert line.lost >= 3
+    assert line.lost, "no acknowledgement was lost: nothing was tried"
     line.breaks = lambda _: False
     story.record(len(acts) + 1)
     wait_until(
