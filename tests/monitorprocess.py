@@ -13,7 +13,7 @@ from typing import Any
 from gitrepo import Remote, git
 from mounted import Mounted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import logging, os, sys
 from pathlib import Path

@@ -118,8 +118,7 @@ class Publisher:
         try:
             self._bring(branch, arrivals, policy)
         finally:
-            for (ref, commit), keys in arrivals.by_place().items():
-                self._store.confirm(keys, branch, ref, commit)
+            self._confirm(branch, arrivals)
         # Only now: a crash before this line makes the next call look where the push went.
         self._remember(branch, attempt=None)
 
@@ -138,6 +137,10 @@ class Publisher:
                 self._remember(branch, diverted=None, diverted_under=None)
         if arrivals.missing:
             self._put(branch, side, arrivals, policy)
+
+    def _confirm(self, branch: Branch, arrivals: _Arrivals) -> None:
+        for (ref, commit), keys in arrivals.by_place().items():
+            self._store.confirm(keys, branch, ref, commit)
 
     def _look_back(self, branch: Branch, goal: Branch, arrivals: _Arrivals) -> None:
         """A push whose end is unknown may have arrived at a ref that is not the goal any more."""
@@ -171,13 +174,12 @@ class Publisher:
         if not segments:
             return
         now = self._now()
+        # First what was found: killed from here on, nobody would look where it is any more.
+        self._confirm(branch, arrivals)
+        # It stays also when this push is stale or refused: an earlier one may still arrive there.
         self._remember(branch, attempt=goal.ref)
-        try:
-            old = expired(paths, now, policy.retention)
-            version = self._shelf.put(goal, view, segments, old, now, policy.wording)
-        except (StaleTip, PushRefused):
-            self._remember(branch, attempt=None)
-            raise
+        old = expired(paths, now, policy.retention)
+        version = self._shelf.put(goal, view, segments, old, now, policy.wording)
         arrivals.put(segments, goal.ref, version)
         rows = sum(segment.rows for segment in segments)
         push = Push(rfc3339(now.timestamp()), goal.ref, version, len(segments), rows)

@@ -328,6 +328,93 @@ def test_a_branch_deleted_after_a_lost_acknowledgement_stays_deleted(
     assert set(remote.files(SIDE)) == paths(made)
 
 
+class Killed(BaseException):
+    """The process ended here, as by kill -9."""
+
+
+def die(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead process writes nothing more, whatever its code would have done on the way out."""
+    for write_ in ("confirm", "set_publication"):
+        monkeypatch.setattr(store, write_, lambda *_: None)
+    raise Killed
+
+
+def everywhere(remote: Remote) -> list[str]:
+    """Every path of ours on any branch, as often as it is there."""
+    branches = git(remote.path, "branch", "--format=%(refname:short)").split()
+    return [path for branch in branches for path in remote.files(branch) if path != "README"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("side-branch", "branch"), ("branch", "side-branch")]
+)
+def test_a_kill_during_a_push_forgets_nothing_that_was_found_at_another_ref(
+    remote: Remote,
+    meddled: Meddled,
+    publisher: Publisher,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Any,
+    after: Any,
+) -> None:
+    """Found where a lost push went, then killed while newer rows go where they go now."""
+    remote.commit("prod", {"README": "one"})
+    first, second = segments(tmp_path, 1), segments(tmp_path, 2)
+    meddled.after_push = lose_the_answer
+    with pytest.raises(RemoteUnavailable):
+        publisher.publish(PROD, first, Policy(before, timedelta(days=14), "first"))
+    meddled.after_push = lambda: None
+    meddled.before_push = lambda: die(store, monkeypatch)
+    policy = Policy(after, timedelta(days=14), "second")
+    with pytest.raises(Killed):
+        publisher.publish(PROD, [*first, *second], policy)
+    monkeypatch.undo()
+    meddled.before_push = lambda: None
+    # A monitor takes up what is not confirmed.
+    left = [made for made in (*first, *second) if PROD not in store.confirmed(made.key)]
+    publisher_at(meddled, store, NOW).publish(PROD, left, policy)
+    assert sorted(everywhere(remote)) == sorted(paths(first) | paths(second))
+
+
+def test_a_kill_after_a_lost_push_arrived_late_forgets_nothing(
+    remote: Remote,
+    meddled: Meddled,
+    publisher: Publisher,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The push of a dead process overtakes its successor, which dies before it looks again."""
+    remote.commit("prod", {"README": "one"})
+    made = segments(tmp_path)
+    aside = Policy("side-branch", timedelta(days=14), "first")
+    late: list[Commit] = []
+    push = Git.push
+
+    def held(git_: Git, commit: Commit, ref: str, expected: Commit | None, **_: Any) -> None:
+        late.append(commit)
+        raise RemoteUnavailable("the connection was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Git, "push", held)
+        with pytest.raises(RemoteUnavailable):
+            publisher.publish(PROD, made, aside)
+
+    def overtaken() -> None:
+        push(meddled, late[0], f"refs/heads/{SIDE}", None)
+        meddled.before_listing = lambda: die(store, monkeypatch)
+
+    meddled.before_push = overtaken
+    with pytest.raises(Killed):
+        # A second later, so that its commit is not the very one that overtakes it.
+        publisher_at(meddled, store, NOW + timedelta(seconds=1)).publish(PROD, made, aside)
+    monkeypatch.undo()
+    meddled.before_push = meddled.before_listing = lambda: None
+    publisher.publish(PROD, made, Policy("branch", timedelta(days=14), "second"))
+    assert sorted(everywhere(remote)) == sorted(paths(made))
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [("side-branch", "branch"), ("branch", "side-branch")]
 )
@@ -346,13 +433,7 @@ def test_a_lost_acknowledgement_doubles_nothing_when_the_target_changed_since(
         publisher.publish(PROD, made, Policy(before, timedelta(days=14), "first"))
     meddled.after_push = lambda: None
     publisher.publish(PROD, made, Policy(after, timedelta(days=14), "second"))
-    everywhere = [
-        path
-        for branch in git(remote.path, "branch", "--format=%(refname:short)").split()
-        for path in remote.files(branch)
-        if path != "README"
-    ]
-    assert sorted(everywhere) == sorted(paths(made))
+    assert sorted(everywhere(remote)) == sorted(paths(made))
 
 
 def decline(remote: Remote, branch: str) -> None:

@@ -38,15 +38,18 @@ class Story:
         self.gateways = gateways
         self.recorded: dict[Part, list[str]] = {}
         self.dropped: set[Part] = set()
+        self._chunks = 0
         self._requests = 0
         self._changes = 0
 
-    def record(self, chunk: int) -> None:
-        """Each gateway seals a chunk with rows of every branch."""
+    def record(self, *branches: str) -> None:
+        """Each gateway seals a chunk with rows of these branches."""
+        self._chunks += 1
+        chunk = self._chunks
         for place, gateway in enumerate(self.gateways):
             writer = f"{place + 1:08x}"
             lines = [header(chunk, writer=writer)]
-            for branch in BRANCHES:
+            for branch in branches:
                 for _ in range(2):
                     self._requests += 1
                     lines.append(request(self._requests, branch))
@@ -133,32 +136,34 @@ def test_every_row_of_three_gateways_is_in_git_once_whatever_people_do(
     rng = random.Random(11)
     for gateway in gateways:
         gateway.start()
-    acts: list[Callable[[], object]] = [
-        lambda: story.push("prod"),
-        lambda: remote.squash("exp", "prod"),
-        lambda: story.roll_back("prod"),
-        lambda: story.push("exp"),
-        lambda: remote.merge("prod", "exp"),
-        lambda: story.delete("team/dev"),
-        lambda: story.rebase("exp", "prod"),
-        lambda: remote.squash("exp", "prod"),
-        lambda: remote.commit("team/dev", {"again": "x"}, start="prod"),
-        lambda: story.roll_back("exp"),
-        lambda: remote.merge("exp", "prod"),
-        lambda: story.roll_back("team/dev"),
+    acts: list[tuple[str, Callable[[], object]]] = [
+        ("prod", lambda: story.push("prod")),
+        ("prod", lambda: remote.squash("exp", "prod")),
+        ("prod", lambda: story.roll_back("prod")),
+        ("exp", lambda: story.push("exp")),
+        ("exp", lambda: remote.merge("prod", "exp")),
+        ("team/dev", lambda: story.delete("team/dev")),
+        ("exp", lambda: story.rebase("exp", "prod")),
+        ("prod", lambda: remote.squash("exp", "prod")),
+        ("team/dev", lambda: remote.commit("team/dev", {"again": "x"}, start="prod")),
+        ("exp", lambda: story.roll_back("exp")),
+        ("prod", lambda: remote.merge("exp", "prod")),
+        ("team/dev", lambda: story.roll_back("team/dev")),
     ]
-    for chunk, act in enumerate(acts, start=1):
-        begun = line.pushes + rng.randrange(1, 6)
+    for branch, act in acts:
+        begun = line.pushes + rng.randrange(2, 8)
+        # The branch is moved when a gateway has built a commit on its tip, and not pushed it yet.
         acted = line.before_the_next_push(act)
-        story.record(chunk)
+        story.record(branch)
         acted.result(60)
+        story.record(*BRANCHES)
         wait_until(lambda begun=begun: line.pushes >= begun, 60.0)  # type: ignore[misc]
         victim = rng.choice(gateways)
         victim.kill()
         victim.start()
     assert line.lost, "no acknowledgement was lost: nothing was tried"
     line.breaks = lambda _: False
-    story.record(len(acts) + 1)
+    story.record(*BRANCHES)
     wait_until(
         lambda: not any(gateway.waiting() for gateway in gateways),
         90.0,
