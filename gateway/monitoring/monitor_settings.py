@@ -7,6 +7,7 @@ version does not know are left alone. No secret stands in it: only where one can
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict
 from datetime import timedelta
 from hashlib import blake2b
@@ -94,5 +95,7 @@ def write_settings(path: Path, config: Config, address: str, credentials: Creden
         "monitoring": config.monitoring.model_dump(mode="json"),
         "branches": list(config.branches),
         "credentials": asdict(credentials),
+        # Two writes within one tick of the file system's clock are two all the same.
+        "written": secrets.token_hex(8),
     }
     write_atomically(path, json.dumps(settings).encode())
