@@ -19,7 +19,7 @@ from gateway.repositories.elsewhere import named_address, shown
 from gateway.repositories.git import DamagedCache, Git
 from gateway.repositories.lfs import large_files
 from gateway.repositories.pointers import MOST_BYTES, NotFollowed, Pointer, parse_pointer
-from gateway.repositories.refusals import lonely_dvc_pointer, refuse
+from gateway.repositories.refusals import lonely_dvc_pointer, refuse, too_large
 from gateway.repositories.streaming import drain
 from gateway.repositories.trees import Entry, parse_entries
 
@@ -59,7 +59,8 @@ def write_content(
     with git.blobs(deadline=deadline) as reader:
         pointers = _pointers(reader, files, sizes, where)
         large = {path: pointer.size for path, pointer in pointers.items()}
-        _refuse_too_large({**sizes, **large}, most_bytes, where)
+        reason = too_large({**sizes, **large}, most_bytes)
+        refuse([reason] if reason else [], where)
         for entry in files:
             if entry.path not in pointers:
                 with _new_file(entry, target, where) as file:
@@ -165,18 +166,6 @@ def _pointers(
                     found[entry.path] = pointer
     refuse(reasons, where)
     return found
-
-
-def _refuse_too_large(sizes: Mapping[str, int], most_bytes: int, where: str) -> None:
-    total = sum(sizes.values())
-    if total > most_bytes:
-        largest = max(sizes, key=lambda path: sizes[path])
-        raise ContentError(
-            f"{total} bytes are to be served and at most {most_bytes} may be (limits.snapshot_bytes"
-            f" of gateway.yaml): make it smaller, or raise the limit; the largest is {largest} with"
-            f" {sizes[largest]}",
-            where=where,
-        )
 
 
 @contextlib.contextmanager

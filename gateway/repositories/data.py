@@ -192,7 +192,7 @@ class BranchData:
         known = self._caches.get(folder.name)
         if known is None or not folder.exists():
             known = self._caches[folder.name] = self._git.beside(folder, address)
-        elif known.crowded or _size(folder / "objects") > _CACHE_BYTES:
+        elif known.crowded or known.stored_bytes() > _CACHE_BYTES:
             known.rebuild()
         os.utime(folder)
         self._forget_old(folder)
@@ -253,7 +253,3 @@ def _replacing(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

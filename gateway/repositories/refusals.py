@@ -48,6 +48,7 @@ def too_large(sizes: Mapping[str, int], most_bytes: int) -> str | None:
         return None
     largest = max(sizes, key=lambda path: sizes[path])
     return (
-        f"{total} bytes are to be served and at most {most_bytes} may be: make it smaller;"
-        f" the largest is {largest} with {sizes[largest]}"
+        f"{total} bytes are to be served and at most {most_bytes} may be (limits.snapshot_bytes of"
+        f" gateway.yaml): make it smaller, or raise the limit; the largest is {largest} with"
+        f" {sizes[largest]}"
     )
