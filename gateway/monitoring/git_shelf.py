@@ -88,7 +88,7 @@ class GitShelf:
 
     def cache_status(self) -> dict[str, int]:
         """How large the write cache was when last looked at, and how often it was begun anew."""
-        return {"bytes": self._cache_bytes, "rebuilds": self._git.generation}
+        return {"bytes": self._cache_bytes, "rebuilds": self._git.rebuilds}
 
     def mend(self, error: RepositoryError) -> None:
         """A damaged cache is begun anew."""

@@ -146,7 +146,7 @@ class Arrivals:
 
     def cache_status(self) -> dict[str, int]:
         """How large the cache was when it was last looked at, and how often it was begun anew."""
-        return {"bytes": self._cache_bytes, "rebuilds": self._git.generation}
+        return {"bytes": self._cache_bytes, "rebuilds": self._git.rebuilds}
 
     @contextlib.contextmanager
     def _recycled(self) -> Iterator[None]:

@@ -80,7 +80,7 @@ class Git:
         self.cache = cache.absolute()
         self.address = Address(remote)
         self.deadline = deadline
-        self.generation = 0
+        self.generation = self.rebuilds = 0
         known = credentials or Credentials()
         self._process = GitProcess(self.cache, self.address, environment, known)
         self._writing = threading.RLock()
@@ -123,6 +123,7 @@ class Git:
             self._init(fresh)
             if self.cache.exists():
                 self.cache.rename(old)
+                self.rebuilds += 1
             fresh.rename(self.cache)
             shutil.rmtree(beside, ignore_errors=True)
 
