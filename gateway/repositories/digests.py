@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.repositories.patience import Beat
-from gateway.repositories.refusals import HEAD_BYTES, is_lfs_pointer
+from gateway.repositories.pointers import MOST_BYTES, NotFollowed, parse_pointer
 
 _PIECE = 1 << 20
 #: Clocks of file systems are as coarse as this: what changed twice within may look unchanged.
@@ -18,11 +18,13 @@ _COARSE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """SHA-256 of a file's bytes, the id git would give it (if asked for), and what it is."""
+    """SHA-256 of a file's bytes, the id git would give it (if asked for), and what keeps the file
+    from being served: it only stands for content kept elsewhere.
+    """
 
     sha256: str
     blob: str | None
-    lfs_pointer: bool
+    refusal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +93,27 @@ class Digests:
         blob = None
         if self._algorithm is not None:
             blob = hashlib.new(self._algorithm, b"blob %d\0" % size, usedforsecurity=False)
-        head = b""
+        head = bytearray()
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             while piece := file.read(_PIECE):
                 beat()
-                head = head or piece[:HEAD_BYTES]
+                head += piece[: MOST_BYTES + 1 - len(head)]
                 sha256.update(piece)
                 if blob is not None:
                     blob.update(piece)
         return Digest(
             sha256.hexdigest(),
             blob.hexdigest() if blob is not None else None,
-            is_lfs_pointer(size, head),
+            _refusal(bytes(head)),
         )
+
+
+def _refusal(head: bytes) -> str | None:
+    """What is wrong with a file of which these are the first bytes, more than any pointer has."""
+    try:
+        pointer = parse_pointer(head)
+    except NotFollowed as error:
+        return str(error)
+    if pointer is None:
+        return None
+    return "is a git-lfs pointer, not the content itself: run `git lfs pull` in the folder"

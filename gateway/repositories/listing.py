@@ -123,7 +123,11 @@ def look(
         files = walk.files
         if not refusals:
             files = [walk.digested(found, digests) for found in walk.files]
-            refusals = [_pointer(f.path) for f in files if f.digest and f.digest.lfs_pointer]
+            refusals = [
+                f"{_shown(found.path)} {found.digest.refusal}"
+                for found in files
+                if found.digest and found.digest.refusal
+            ]
         beside = [walk.digested(found, digests) for found in walk.beside]
         digests.end()
     return Listing(
@@ -146,13 +150,6 @@ def _refusals(walk: _Walk, most_bytes: int) -> Iterator[str]:
             yield reason
     if reason := too_large({found.path: found.stamp.size for found in walk.files}, most_bytes):
         yield reason
-
-
-def _pointer(path: str) -> str:
-    return (
-        f"{_shown(path)} is a git-lfs pointer, not the content itself: run `git lfs pull` in the"
-        " folder"
-    )
 
 
 def _shown(path: str) -> str:

@@ -1,7 +1,7 @@
 """What is never served, from whatever kind of repository: each check gives a reason, or none.
 
-Pure: works on paths, sizes and first bytes. What to do about it in a folder or in a commit is said
-by those who found it there.
+Pure: works on paths and sizes; `pointers` knows files by their bytes. What to do about it in a
+folder or in a commit is said by those who found it there.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.errors import ContentError
 
-_LFS = b"version https://git-lfs.github.com/spec/"
-_LFS_MOST_BYTES = 1024
 _MOST_SAID = 5
-
-#: As many first bytes of a file as `is_lfs_pointer` wants to see.
-HEAD_BYTES = len(_LFS)
 
 
 def refuse(reasons: Sequence[str], where: str) -> None:
@@ -24,11 +19,6 @@ def refuse(reasons: Sequence[str], where: str) -> None:
         more = len(reasons) - _MOST_SAID
         said = [*reasons[:_MOST_SAID], *([f"and {more} more"] if more > 0 else [])]
         raise ContentError("; ".join(said), where=where)
-
-
-def is_lfs_pointer(size: int, head: bytes) -> bool:
-    """Whether a file of that size which begins like that stands for content kept elsewhere."""
-    return size <= _LFS_MOST_BYTES and head.startswith(_LFS)
 
 
 def lonely_dvc_pointer(path: str, paths: Iterable[str], cure: str) -> str | None:

@@ -330,6 +330,14 @@ def holds_an_lfs_pointer(root: Path) -> None:
     (root / "models/model.pkl").write_text(POINTER)
 
 
+def holds_a_xet_address(root: Path) -> None:
+    (root / "models/model.pkl").write_text("xet://xethub.com/team/models/main/model.pkl\n")
+
+
+def holds_half_an_lfs_pointer(root: Path) -> None:
+    (root / "models/model.pkl").write_text(POINTER.splitlines()[0])
+
+
 def holds_a_dvc_pointer(root: Path) -> None:
     (root / "models/big.pkl.dvc").write_text("outs: []\n")
 
@@ -344,6 +352,8 @@ def holds_a_dvc_pointer(root: Path) -> None:
         (links_to_the_root, r"models/again is a symbolic link to '\.\.', which is not"),
         (holds_a_pipe, r"models/pipe is neither a file nor a folder"),
         (holds_an_lfs_pointer, r"models/model\.pkl is a git-lfs pointer.*`git lfs pull`"),
+        (holds_a_xet_address, r"models/model\.pkl is a XetHub pointer.*download the file"),
+        (holds_half_an_lfs_pointer, r"models/model\.pkl begins like a git-lfs pointer and is none"),
         (holds_a_dvc_pointer, r"models/big\.pkl\.dvc is a DVC pointer and models/big\.pkl is not"),
     ],
 )
