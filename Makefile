@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint clean
+.PHONY: help setup demo test test-system load bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,11 +34,17 @@ test-system: setup  ## the tests against installed tools; one that is missing sk
 		echo "No test needs a system tool."; code=0; \
 	fi; exit $$code
 
+load: setup  ## users on a demonstration while weights change and merges land; ARGS=--web for a page
+	@$(BIN)/python -m loadtests $(ARGS)
+
+bench: setup  ## the race with its peers, about an hour; ARGS=--quick for a smoke run
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
 lint: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
 clean:  ## remove what the others made
-	rm -rf .venv .demo .gateway .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
-	find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .demo .gateway .bench .load .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find gateway loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,224 @@
+"""Users of a gateway, for locust. `make load` runs it; README.md says what it judges.
+
+Without `--host` it serves a demonstration repository of its own, in which weights change and merges
+land meanwhile. With `--host` it loads the gateway that is there, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, between, events, task
+from locust.env import Environment
+from sklearn.datasets import load_breast_cancer
+
+# locust puts this file's folder on the path, not the one above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from loadtests.demonstration import WEIGHTS, Demonstration, DidNotLand
+from loadtests.happenings import Happenings
+from loadtests.judge import Judge
+
+log = logging.getLogger("loadtests")
+
+CUSTOMERS = 300
+MOST_ROWS = 64
+
+
+class Scene:
+    """What the users of one process share: the gateway, the judge, the happenings."""
+
+    def __init__(self) -> None:
+        data = load_breast_cancer()
+        self.names: list[str] = [str(name) for name in data.feature_names]
+        self.rows: list[list[float]] = data.data.tolist()
+        self.demonstration: Demonstration | None = None
+        self.judge: Judge | None = None
+        self.happenings: Happenings | None = None
+        self.troubles: list[str] = []
+        self.done: Counter[str] = Counter()
+
+    def begin(self, pause: float) -> None:
+        """A run begins; with locust's page there may be several."""
+        if self.demonstration is None:
+            return
+        try:
+            self.demonstration.weigh(WEIGHTS)
+            self.demonstration.until_weighed(WEIGHTS)
+        except DidNotLand as error:
+            self.troubles.append(str(error))
+            return
+        self.judge = Judge(WEIGHTS, self.demonstration.commits.was_on)
+        self.happenings = Happenings(self.demonstration, self.judge, pause, log.info)
+        self.happenings.start()
+
+    def finish(self) -> None:
+        if self.happenings is not None:
+            self.happenings.stop()
+            if self.happenings.trouble:
+                self.troubles.append(self.happenings.trouble)
+            self.done = self.happenings.done
+            done = ", ".join(f"{count} {what}" for what, count in self.done.items())
+            moved = self.judge.moved if self.judge is not None else 0
+            log.info(
+                "during the run: %s; %d users moved with the weights", done or "nothing", moved
+            )
+            self.happenings = None
+
+    def end(self) -> None:
+        self.finish()
+        if self.demonstration is not None:
+            code = self.demonstration.stop()
+            if code != 0:
+                self.troubles.append(f"the gateway ended with exit code {code}")
+
+
+scene = Scene()
+
+
+def _options(environment: Environment) -> Namespace:
+    assert environment.parsed_options is not None
+    return environment.parsed_options
+
+
+@events.init_command_line_parser.add_listener
+def _arguments(parser: ArgumentParser, **_: Any) -> None:
+    parser.add_argument(
+        "--folder", default=".load", help="Where the demonstration lives; remove it to begin anew."
+    )
+    parser.add_argument(
+        "--pause", type=float, default=5.0, help="Seconds between two happenings in it."
+    )
+    parser.add_argument(
+        "--merges",
+        type=int,
+        default=0,
+        help="End when so many merges are in force; a run that ends before has failed.",
+    )
+
+
+@events.init.add_listener
+def _open(environment: Environment, **_: Any) -> None:
+    if environment.host is None:
+        scene.demonstration = Demonstration(Path(_options(environment).folder))
+        try:
+            scene.demonstration.start()
+        except DidNotLand as error:
+            scene.demonstration.stop()
+            log.error("%s", error)
+            sys.exit(2)
+        environment.host = scene.demonstration.url
+    log.info("the gateway is %s", environment.host)
+
+
+@events.test_start.add_listener
+def _begin(environment: Environment, **_: Any) -> None:
+    scene.begin(_options(environment).pause)
+    if _options(environment).merges:
+        gevent.spawn(_end_when_merged, environment, _options(environment).merges)
+
+
+def _end_when_merged(environment: Environment, wanted: int) -> None:
+    happenings = scene.happenings
+    while happenings is not None and happenings is scene.happenings:
+        if happenings.done["merges"] >= wanted:
+            assert environment.runner is not None
+            environment.runner.quit()
+            return
+        gevent.sleep(0.1)
+
+
+@events.test_stop.add_listener
+def _finish(environment: Environment, **_: Any) -> None:
+    scene.finish()
+
+
+@events.quitting.add_listener
+def _end(environment: Environment, **_: Any) -> None:
+    scene.end()
+    total = environment.stats.total
+    wanted = _options(environment).merges
+    if scene.done["merges"] < wanted:
+        scene.troubles.append(f"{scene.done['merges']} merges came into force, not {wanted}")
+    if total.num_requests == 0:
+        scene.troubles.append("nothing was asked")
+    for trouble in scene.troubles:
+        log.error("%s", trouble)
+    failed = total.num_failures or (environment.runner and environment.runner.exceptions)
+    environment.process_exit_code = 1 if scene.troubles or failed else 0
+
+
+class Client(FastHttpUser):
+    """A client program that asks for many customers, each with an id that stays."""
+
+    wait_time = between(0.01, 0.1)
+    network_timeout = 30.0
+    connection_timeout = 10.0
+
+    @task(5)
+    def one_named_row(self) -> None:
+        self._ask("named, 1 row", [self._named(random.choice(scene.rows))])
+
+    @task(5)
+    def one_array_row(self) -> None:
+        self._ask("array, 1 row", [random.choice(scene.rows)])
+
+    @task(2)
+    def several_named_rows(self) -> None:
+        rows = random.sample(scene.rows, random.randint(2, MOST_ROWS))
+        self._ask(f"named, 2 to {MOST_ROWS} rows", [self._named(row) for row in rows])
+
+    @task(2)
+    def several_array_rows(self) -> None:
+        rows = random.sample(scene.rows, random.randint(2, MOST_ROWS))
+        self._ask(f"array, 2 to {MOST_ROWS} rows", rows)
+
+    @staticmethod
+    def _named(row: list[float]) -> dict[str, float]:
+        pairs = list(zip(scene.names, row, strict=True))
+        random.shuffle(pairs)  # the order of names says nothing
+        return dict(pairs)
+
+    def _ask(self, what: str, instances: list[Any]) -> None:
+        number = random.randrange(CUSTOMERS)
+        unit = f"customer-{number}"
+        body: dict[str, Any] = {"instances": instances}
+        headers = {}
+        # A customer is known by a header here, by a field of the body there: it is the same one.
+        if random.random() < 0.5:
+            headers["X-User-Id"] = unit
+        else:
+            body["unit"] = unit
+        asked = scene.judge.asked() if scene.judge is not None else None
+        with self.client.post(
+            "/predict", json=body, headers=headers, name=what, catch_response=True
+        ) as response:
+            complaint = _shape(response, len(instances))
+            if complaint is None and scene.judge is not None and asked is not None:
+                said = json.loads(response.text)
+                complaint = scene.judge.complaint(asked, unit, said["branch"], said["commit"])
+            if complaint is not None:
+                response.failure(complaint)
+
+
+def _shape(response: Any, rows: int) -> str | None:
+    """What is wrong with the form of an answer, whoever gave it."""
+    if response.status_code != 200:
+        return f"status {response.status_code}: {(response.text or '')[:200]}"
+    try:
+        said = json.loads(response.text)
+        given = len(said["predictions"]), len(said.get("probabilities", said["predictions"]))
+        header = response.headers["Gateway-Commit"]
+        if said["commit"] != header or not said["branch"] or not said["request_id"]:
+            return f"header and body disagree about the commit: {header} and {said['commit']}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"an answer of another form: {error!r}"
+    return None if given == (rows, rows) else f"{rows} rows were asked for, {given} answered"

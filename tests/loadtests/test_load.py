@@ -1,0 +1,79 @@
+"""`make load` against real gateways: passes where all is right, fails where an answer is not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gitrepo import Remote
+from running import Gateway, serve_py
+
+ROOT = Path(__file__).parent.parent.parent
+RAISES = """
+def load(root):
+    return None
+def predict(model, instances):
+    raise ValueError("this model answers nobody")
+"""
+
+
+def load(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of a headless run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtests", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_users_are_answered_right_while_weights_change_and_merges_land(tmp_path: Path) -> None:
+    code, said = load(
+        "--users=4", "--seconds=200", "--merges=1", "--pause=0.2", f"--folder={tmp_path}"
+    )
+    assert code == 0, said
+    done = re.search(r"during the run: (.*)", said)
+    assert done is not None, said
+    for what in ("weight changes", "new models", "merges"):
+        assert re.search(rf"[1-9]\d* {what}", done[1]), said
+    for what in ("named, 1 row", "array, 1 row", "named, 2 to 64 rows", "array, 2 to 64 rows"):
+        assert what in said, said
+
+
+@pytest.mark.timeout(200)
+def test_a_gateway_that_answers_errors_fails_the_run(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", {"src/serve.py": RAISES})
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    code, said = load("--users=2", "--seconds=3", f"--host={gateway.url}")
+    assert code == 1, said
+    assert "this model answers nobody" in said or "status 5" in said, said
+
+
+@pytest.mark.timeout(200)
+def test_a_gateway_that_runs_already_can_be_loaded(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway]
+) -> None:
+    remote.commit("prod", serve_py("prod"))
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateways.append(gateway)
+    gateway.start()
+    code, said = load("--users=2", "--seconds=3", f"--host={gateway.url}")
+    assert code == 0, said
+    assert "nothing" not in said
+
+
+@pytest.mark.timeout(200)
+def test_a_run_in_which_nobody_is_there_to_answer_fails(tmp_path: Path) -> None:
+    code, said = load("--users=1", "--seconds=2", "--host=http://127.0.0.1:9")
+    assert code == 1, said
