@@ -41,6 +41,7 @@ class Running:
         self.port = port
         self._requests = requests
         self._expected = expected
+        self._said = "nothing"
 
     def wait(self) -> None:
         """Until it answers; NotStarted where it ends or takes too long."""
@@ -51,16 +52,23 @@ class Running:
             if self._is_ready():
                 return
             time.sleep(0.1)
-        raise NotStarted(f"no answer within {_READY_SECONDS:.0f} s: {self.tree.words()}")
+        raise NotStarted(
+            f"not ready within {_READY_SECONDS:.0f} s; it answers {self._said}; its log: "
+            f"{self.tree.words()}"
+        )
 
     def _is_ready(self) -> bool:
         try:
             if self.server.ready is not None:
-                return ask(self.port, "GET", self.server.ready, None)[0] == 200
-            body = self.server.form.encoded(data_rows()[:1])
-            return ask(self.port, "POST", self.server.form.path, body)[0] == 200
-        except (OSError, http.client.HTTPException):
+                status, said = ask(self.port, "GET", self.server.ready, None)
+            else:
+                body = self.server.form.encoded(data_rows()[:1])
+                status, said = ask(self.port, "POST", self.server.form.path, body)
+        except (OSError, http.client.HTTPException) as error:
+            self._said = repr(error)
             return False
+        self._said = f"{status}: {said[:300]!r}"
+        return status == 200
 
     def check(self) -> None:
         """Ask single rows and three at once; Wrong where an answer is not the model's."""

@@ -44,9 +44,12 @@ def test_while_weights_change_either_split_may_answer() -> None:
     during = held.asked()
     assert held.complaint(during, "ada", "test", "c") is None
     held.settled({"prod": 50, "test": 50})
-    # Asked before or during, answered after: nobody can say by which split.
-    assert held.complaint(before, "ada", "test", "c") is None
+    # Asked before or during, answered after: nobody can say by which split, and it says nothing
+    # about the split that is in force now.
+    assert held.complaint(before, "ada", "prod", "c") is None
     assert held.complaint(during, "ada", "prod", "c") is None
+    assert held.complaint(held.asked(), "ada", "test", "c") is None
+    assert held.complaint(before, "ada", "prod", "c") is None
 
 
 def test_a_branch_that_had_no_weight_may_take_anybody() -> None:
