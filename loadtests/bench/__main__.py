@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -113,6 +114,9 @@ def main(
     if (reason := wrk.available()) is not None:
         click.echo(reason, err=True)
         sys.exit(2)
+    if not _alone(root):
+        click.echo(f"another race runs in {root}; the figures of both would be wrong", err=True)
+        sys.exit(2)
     options = Options(
         models,
         only,
@@ -127,7 +131,8 @@ def main(
 
 def _race(options: Options, root: Path, figures: Path, output: Path, bound: int) -> int:
     os.chdir(root)  # what a server drops where it stands is dropped here
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     clear(root)
     results = Results(_now(), machine(), options)
     race = Race(results, root, time.monotonic() + bound * 60, click.echo)
@@ -149,11 +154,25 @@ def _race(options: Options, root: Path, figures: Path, output: Path, bound: int)
     return 1 if results.problems else 0
 
 
+def _alone(root: Path) -> bool:
+    """Whether no other race runs in this folder; none can begin until this process ends."""
+    # Open until the end: closing it would give the lock up. Not inherited by the servers.
+    lock = os.open(root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Once: a second one would interrupt the end of the servers, which has a bound of its own.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,13 @@ from loadtests.bench.subject import accelerates, start_gateway
 
 @dataclass(frozen=True)
 class Launch:
-    """A command that serves on a port."""
+    """A command that serves on a port; `temporary` is removed when it has ended."""
 
     command: Sequence[str]
     port: int
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    temporary: Path | None = None
 
 
 Start = Callable[[Place, str, Path, str], Launch]
@@ -127,11 +129,12 @@ def _litserve(place: Place, model: str, scratch: Path, setting: str) -> Launch:
 def _ray(place: Place, model: str, scratch: Path, setting: str) -> Launch:
     port = free_port()
     replicas, batch, mode = (part.split("=")[1] for part in setting.split(", "))
+    files = None
     tuned = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"} if mode in ("throughput", "haproxy") else {}
     if mode == "haproxy":
-        # Each of its files and ports by itself, so that nothing outside this run is touched.
-        files = scratch / "haproxy"
-        files.mkdir(exist_ok=True)
+        # Files and ports of its own, so that nothing outside this run is touched; and a short
+        # path, since HAProxy takes none above 97 characters for a socket, and Ray adds 68.
+        files = Path(tempfile.mkdtemp(prefix="bench-"))
         tuned |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
@@ -144,7 +147,7 @@ def _ray(place: Place, model: str, scratch: Path, setting: str) -> Launch:
         }
     tuned |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
     command = [str(place.python), str(APPS / "ray_app.py"), str(port), replicas, batch]
-    return Launch(command, port, _model(place, model, **tuned), scratch)
+    return Launch(command, port, _model(place, model, **tuned), scratch, files)
 
 
 def _mlflow(place: Place, model: str, scratch: Path, setting: str) -> Launch:

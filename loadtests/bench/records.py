@@ -88,14 +88,13 @@ class Idle:
 
 @dataclass(frozen=True)
 class Alone:
-    """The model in a loop, once: calls a second, and the memory of its interpreter in bytes."""
+    """The model in a loop, once: calls a second, and the peak RSS of its interpreter in bytes."""
 
     model: str
     round: int
     one: float
     many: float
-    rss: int
-    pss: int
+    peak: int
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from loadtests.bench.lineup import BY_NAME, SERVERS
 from loadtests.bench.places import MODELS
 from loadtests.bench.records import Results, Run
 from loadtests.bench.subject import WEIGHTS
-from loadtests.bench.targets import Verdict, held, verdicts
+from loadtests.bench.targets import Verdict, verdicts
 
 _NONE = "-"
 #: What the targets name and a race does not show.
@@ -44,9 +44,9 @@ def page(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """A Markdown table; the first `words` columns to the left, the figures to the right."""
+    lines = [header, ["---" if at < words else "---:" for at in range(len(header))], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -94,7 +94,7 @@ def _missing(results: Results) -> str:
     ]
     if not rows:
         return ""
-    return "## Missing\n\n" + table(("server", "why"), rows)
+    return "## Missing\n\n" + table(("server", "why"), rows, words=2)
 
 
 def _targets(judged: Sequence[Verdict]) -> str:
@@ -106,7 +106,9 @@ def _targets(judged: Sequence[Verdict]) -> str:
         f"{count[None]} not measured in this run."
     )
     header = ("target", "wanted", "measured", "")
-    return f"## Targets\n\n{summary} Not part of this run: {NOT_HERE}\n\n" + table(header, rows)
+    return f"## Targets\n\n{summary} Not part of this run: {NOT_HERE}\n\n" + table(
+        header, rows, words=4
+    )
 
 
 def _raced(results: Results, model: str) -> list[str]:
@@ -119,9 +121,11 @@ def _model(results: Results, model: str) -> str:
     servers, connections = _raced(results, model), results.options.connections
     header = ("server", *(str(count) for count in connections))
 
-    def figures(show: Callable[[str, int], str]) -> str:
+    def figures(show: Callable[[str, int], str], but: str = "") -> str:
         rows = [
-            (BY_NAME[name].title, *(show(name, count) for count in connections)) for name in servers
+            (BY_NAME[name].title, *(show(name, count) for count in connections))
+            for name in servers
+            if name != but
         ]
         return table(header, rows)
 
@@ -144,7 +148,9 @@ def _model(results: Results, model: str) -> str:
         "Latency in ms, p50 / p99, by connections:\n\n" + figures(latency),
     ]
     if "gateway" in servers:
-        parts.append("The gateway's requests a second as a multiple:\n\n" + figures(times))
+        parts.append(
+            "The gateway's requests a second as a multiple:\n\n" + figures(times, "gateway")
+        )
         parts.append(_noise(results, model))
     return "\n\n".join(part for part in parts if part)
 
@@ -154,10 +160,10 @@ def _alone(results: Results, model: str) -> str:
     one, many = middle(each.one for each in rounds), middle(each.many for each in rounds)
     if one is None or many is None:
         return ""
-    memory = median([each.pss for each in rounds])
+    memory = median([each.peak for each in rounds])
     return (
         f"The model alone in a loop: {one:,.0f} calls/s of one row, {many:,.0f} calls/s of 64 rows"
-        f" ({many * 64:,.0f} rows/s); the interpreter with it holds {memory / 1e6:.0f} MB."
+        f" ({many * 64:,.0f} rows/s); the interpreter with it needs {memory / 1e6:.0f} MB at most."
     )
 
 
@@ -200,7 +206,7 @@ def _processes(results: Results) -> str:
         rows = [row for name in _raced(results, model) for row in _of_server(results, model, name)]
         if rows:
             header = ("server", "process", "CPU s / 1,000", "peak RSS MB", "PSS MB", "idle cores")
-            parts.append(f"`{model}`:\n\n" + table(header, rows))
+            parts.append(f"`{model}`:\n\n" + table(header, rows, words=2))
     if not parts:
         return ""
     text = (
@@ -234,7 +240,7 @@ def _of_server(results: Results, model: str, name: str) -> Iterator[tuple[str, .
             f"{kind}{count}",
             f"{cpu[kind]:.3f}" if kind in cpu else _NONE,
             _each([part.peak for part in of]),
-            _each([held(part) for part in of if part.share is not None]),
+            _each([part.share for part in of if part.share is not None]),
             f"{max(idle):.3f}" if idle and number == 0 else "",
         )
 
@@ -266,7 +272,7 @@ def _trials(results: Results) -> str:
         "Requests a second, once each. The fastest at 1 connection raced at 1, the fastest at"
         f" {BUSY} at more."
     )
-    return f"## Settings tried\n\n{text}\n\n" + table(header, rows)
+    return f"## Settings tried\n\n{text}\n\n" + table(header, rows, words=2)
 
 
 def _versions(results: Results) -> str:
@@ -274,7 +280,7 @@ def _versions(results: Results) -> str:
         (BY_NAME[name].title, ", ".join(f"{part} {number}" for part, number in versions.items()))
         for name, versions in results.versions.items()
     ]
-    return "## Versions\n\n" + table(("server", "versions"), rows) if rows else ""
+    return "## Versions\n\n" + table(("server", "versions"), rows, words=2) if rows else ""
 
 
 def _number(value: float | None) -> str:

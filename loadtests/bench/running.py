@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -128,6 +129,8 @@ def running(
         yield found
     finally:
         tree.stop()
+        if launch.temporary is not None:
+            shutil.rmtree(launch.temporary, ignore_errors=True)
 
 
 def ask(port: int, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:

@@ -15,7 +15,7 @@ from loadtests.bench.extras import (
     SMALL_UNDER,
 )
 from loadtests.bench.lineup import BY_NAME, PEERS
-from loadtests.bench.records import ProcessMemory, Results
+from loadtests.bench.records import Results
 
 #: Requests a second as multiples of a peer's, at 32 connections.
 RATES: dict[str, dict[str, float]] = {
@@ -133,12 +133,12 @@ def _acceleration(results: Results) -> Iterator[Verdict]:
 
 
 def _memory(results: Results) -> Iterator[Verdict]:
-    yield _below("memory of the front", FRONT_BYTES, most_memory(results, "front"))
+    yield _below("peak memory of the front", FRONT_BYTES, most_memory(results, "front"))
     for model in dict.fromkeys(part.model for part in results.memory):
-        bare = middle(alone.pss for alone in results.alone if alone.model == model)
+        bare = middle(alone.peak for alone in results.alone if alone.model == model)
         worker = most_memory(results, "worker", model)
         more = None if worker is None or bare is None else worker - bare
-        what = f"{model}: a worker's memory above an interpreter that has loaded the model"
+        what = f"{model}: a worker's peak memory above an interpreter's that has loaded the model"
         yield _below(what, WORKER_BYTES, more)
 
 
@@ -150,14 +150,12 @@ def _below(what: str, wanted: int, found: float | None) -> Verdict:
 
 
 def most_memory(results: Results, process: str, model: str | None = None) -> float | None:
-    """The median over the gateway's processes of this kind; of the largest model's, without one."""
+    """Peak RSS, the median over the gateway's processes of this kind; without a model, the most.
+
+    Not PSS: that depends on who else runs.
+    """
     by_model: dict[str, list[float]] = {}
     for part in results.memory:
         if part.server == "gateway" and part.process == process and model in (None, part.model):
-            by_model.setdefault(part.model, []).append(held(part))
+            by_model.setdefault(part.model, []).append(part.peak)
     return max((median(values) for values in by_model.values()), default=None)
-
-
-def held(part: ProcessMemory) -> float:
-    """What a process holds: its share of what is shared, else all that it has resident."""
-    return part.peak if part.share is None else part.share

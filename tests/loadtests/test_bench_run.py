@@ -63,7 +63,9 @@ def test_a_small_race_measures_checks_and_writes_its_page(tmp_path: Path) -> Non
     assert left_behind(tmp_path) == []
 
 
-def test_an_interrupted_race_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_a_race_bears_no_second_one_and_leaves_no_process_behind_when_interrupted(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -79,6 +81,15 @@ def test_an_interrupted_race_leaves_no_process_behind(tmp_path: Path) -> None:
             240.0,
             log.read_text,
         )
+        second = subprocess.run(
+            bench(tmp_path, "--quick", "--only=echo"),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (second.returncode, "another race runs" in second.stderr) == (2, True)
         child.send_signal(signal.SIGINT)
         assert child.wait(60) == 130, log.read_text()
     finally:
