@@ -111,16 +111,20 @@ def _one_connection(results: Results) -> Iterator[Verdict]:
 
 
 def _special(results: Results) -> Iterator[Verdict]:
+    model = results.options.models[0]  # the only one with special loads
+
     def of(above: str, below: str, figure: str) -> float | None:
         return extra_ratio(
             results.extras, "gateway", above, below, lambda extra: float(getattr(extra, figure))
         )
 
     yield at_most(
-        "lr: p50 of a request of 64 rows against one of 1 row", 3, of(MANY_ROWS, ONE_ROW, "p50")
+        f"{model}: p50 of a request of 64 rows against one of 1 row",
+        3,
+        of(MANY_ROWS, ONE_ROW, "p50"),
     )
     for what in (SMALL_BESIDE, SMALL_UNDER):
-        yield at_most(f"lr: p99 of {what}, against alone", 2, of(what, SMALL_ALONE, "p99"))
+        yield at_most(f"{model}: p99 of {what}, against alone", 2, of(what, SMALL_ALONE, "p99"))
 
 
 def _acceleration(results: Results) -> Iterator[Verdict]:
