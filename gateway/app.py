@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -107,16 +108,11 @@ class Front:
             limit_bytes=config.monitoring.journal_bytes,
             header=self._chunk_header,
         )
-        self.monitor = MonitorChild(
-            self._monitor_command(),
-            git_environment,
-            state / "monitor.json",
-            self._monitor_said,
-            inherited=credentials.descriptors,
-        )
+        self.monitor = self._build_monitor(state / "monitor.json")
         self.recorder = Recorder(self.journal, self.routing, self.metrics, self.monitor.look)
         self.snapshots = arrivals.snapshots
         self.fleet = self._build_fleet(config, fingerprints)
+        self.predict = Predict(self.routing, self.fleet, self.recorder, self.metrics)
         self.arrivals = arrivals
         self._file = self._followed_file(source)
         self.watcher = self._build_watcher(config)
@@ -140,10 +136,16 @@ class Front:
         text: str | None = self.watcher.status()["branches"].get(branch, {}).get("text")
         return text
 
-    def _monitor_command(self) -> list[str]:
+    def _build_monitor(self, said: Path) -> MonitorChild:
         # -P: what lies beside gateway.yaml must not stand in for modules.
         command = [sys.executable, "-P", "-m", "gateway", "monitor"]
-        return [*command, "--settings", str(self._settings_file)]
+        return MonitorChild(
+            [*command, "--settings", str(self._settings_file)],
+            self._git_environment,
+            said,
+            self._monitor_said,
+            inherited=self._credentials.descriptors,
+        )
 
     def _build_fleet(self, config: Config, known: Mapping[Branch, Fingerprint]) -> Fleet:
         return Fleet(
@@ -196,12 +198,9 @@ class Front:
         )
         health = Health(status, self.metrics, self.closing.is_set)
         views = Views(status, self._export)
-        predict = Predict(
-            self.routing, self.fleet, self.recorder, self.metrics, self.closing.is_set
-        )
         starlette = Starlette(
             routes=[
-                Route(PATH, predict, methods=["POST"]),
+                Route(PATH, self.predict, methods=["POST"]),
                 Route("/branches", status.branches),
                 Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
                 Route("/branches/{branch:path}", status.branch),
@@ -218,7 +217,7 @@ class Front:
             lifespan=self._lifespan,
         )
         starlette.router.redirect_slashes = False
-        return predict.before(starlette)
+        return self.predict.before(starlette)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:

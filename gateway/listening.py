@@ -17,11 +17,14 @@ import uvloop
 from gateway.app import Front
 from gateway.config import OperatorConfig
 from gateway.errors import StateError
+from gateway.web.connection import connections_to
 
 log = logging.getLogger(__name__)
 
 #: Seconds between saying that connections end and ending them.
 _FAREWELL = 1.0
+#: Of uvicorn's clock, ten a second: how often slow connections are looked for.
+_TICKS = 10
 
 
 def bind(config: OperatorConfig) -> socket.socket:
@@ -50,16 +53,24 @@ def serve_until_told(build: Callable[[], Front], listener: socket.socket) -> int
         return runner.run(_serve(build, listener, asked))
 
 
-class _Server(uvicorn.Server):
-    """Tells every caller that the connection ends before it closes one.
+class Server(uvicorn.Server):
+    """Keeps the time of all connections, and tells each caller that its connection ends.
 
-    Else a caller that has just been answered may send its next request into a closing connection.
+    Were one closed untold, a caller that has just been answered might send its next request into
+    a closing connection.
     """
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce: Callable[[], None] | None = announce
         self._loop = asyncio.get_running_loop()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            now = self._loop.time()
+            for connection in list(self.server_state.connections):
+                connection.look(now)  # type: ignore[union-attr]
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         announce, self._announce = self._announce, None
@@ -76,17 +87,16 @@ async def _serve(
 ) -> int:
     """Run the front until it is told to stop; the process' exit code."""
     front = build()
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             front.app(),
-            http="httptools",
+            http=connections_to(front.predict, front.closing.is_set),
             lifespan="on",
             access_log=False,
             log_config=None,
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=75,
             timeout_graceful_shutdown=30,
         ),
         front.closing.set,

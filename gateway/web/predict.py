@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import cookie_parser
@@ -41,7 +41,10 @@ log = logging.getLogger(__name__)
 
 PATH = "/predict"
 
-_JSON = (b"content-type", b"application/json")
+Headers = Sequence[tuple[bytes, bytes]]
+
+_ID_BYTES = 10
+_TAILS_KEPT = 1000
 
 #: What befell a branch, as the row's status says it: where the baseline answered, and where not.
 _FALLBACKS: tuple[tuple[type[GatewayError], str], ...] = (
@@ -58,66 +61,78 @@ _FAILURES: tuple[tuple[type[GatewayError], str], ...] = (
 )
 
 
+#: The response, once, now or later: HTTP status, header lines, body.
+Respond = Callable[[int, bytes, bytes], None]
+
+
 class ClientGone(Exception):
     """The caller hung up before its body was whole: there is nobody to answer."""
 
 
 class Predict:
-    """The endpoint; also counts its requests."""
+    """The endpoint; also counts its requests.
+
+    `begin` is the whole of it. The connection (`web/connection`) calls it as soon as a body is
+    there; called as an ASGI application it does the same for whoever needs one.
+    """
 
     def __init__(
-        self,
-        routing: Routing,
-        fleet: Fleet,
-        recorder: Recorder,
-        metrics: Metrics,
-        closing: Callable[[], bool] = lambda: False,
+        self, routing: Routing, fleet: Fleet, recorder: Recorder, metrics: Metrics
     ) -> None:
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
         self._metrics = metrics
-        self._closing = closing
         self._of: Config | None = None
         self._envelope: Envelope
+        self._random = b""
+        self._tails: dict[Serving, tuple[bytes, bytes]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @property
+    def most_bytes(self) -> int:
+        """The bound of a body, as configured now."""
+        return self._routing.config.limits.body_bytes
+
+    def begin(self, headers: Headers, body: bytes | bytearray, respond: Respond) -> None:
+        """Answer a request of these headers (names in lower case) and this body.
+
+        `respond` is called exactly once, during this call or later.
+        """
         arrived = time.perf_counter()
-        request_id = RequestId.build(
-            time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big")
-        )
+        request_id = self._new_id()
         try:
-            await self._handle(scope, receive, send, request_id, arrived)
+            exchange = self._exchange(headers, body, request_id, arrived)
+        except RequestError as error:
+            self.refuse(error, respond)
         except Exception:
             log.exception("unexpected error in %s", PATH, extra={"request_id": request_id})
-            await _send_error(send, GatewayError(DEFECT), request_id, None, last=True)
+            respond(*self._refusal(GatewayError(DEFECT), request_id, None))
+        else:
+            Flight(self, exchange, respond).ask()
 
-    async def _handle(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        request_id: RequestId,
-        arrived: float,
-    ) -> None:
+    def refuse(self, error: RequestError, respond: Respond) -> None:
+        """Count and answer a request that no branch is to see."""
+        reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
+        self._metrics.refused_by[reason].inc()
+        respond(*self._refusal(error, self._new_id(), None))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answered = asyncio.get_running_loop().create_future()
+
+        def respond(*response: Any) -> None:
+            if not answered.done():  # else its caller has gone
+                answered.set_result(response)
+
         try:
-            exchange = await self._exchange(scope, receive, request_id, arrived)
+            body = await _read_body(scope, receive, self.most_bytes)
         except ClientGone:
             return
         except RequestError as error:
-            reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
-            self._metrics.refused_by[reason].inc()
-            await _send_error(send, error, request_id, None, last=self._closing())
-            return
-        try:
-            answer = await self._answer(exchange)
-        except GatewayError as error:
-            self._count(exchange, exchange.assignment.arm)
-            serving = self._serving(exchange.branch)
-            await _send_error(send, error, request_id, serving, last=self._closing())
-            return
-        self._count(exchange, answer.serving.branch, answer)
-        await _send_answer(send, answer, request_id, last=self._closing())
+            self.refuse(error, respond)
+        else:
+            self.begin(scope["headers"], body, respond)
+        status, lines, content = await answered
+        await _send(send, status, lines, content)
 
     def before(self, app: ASGIApp) -> ASGIApp:
         """`app` with this endpoint in front of it.
@@ -134,51 +149,11 @@ class Predict:
 
         return entrance
 
-    async def _exchange(
-        self, scope: Scope, receive: Receive, request_id: RequestId, arrived: float
-    ) -> Exchange:
-        config = self._routing.config
-        if config is not self._of:
-            self._of = config
-            self._envelope = Envelope(config.unit, config.limits)
-        envelope = self._envelope  # this configuration's, also if it changes during the await
-        body = await _read_body(scope, receive, config.limits.body_bytes)
-        payload, rows, units = envelope.parse(body)
-        unit = _find_unit(config, scope, units)
-        assignment = self._routing.assign(unit, request_id)
-        return Exchange(request_id, assignment, payload, rows, arrived)
+    # What a flight asks of the rooms
 
-    async def _answer(self, exchange: Exchange) -> Answer:
-        """The arm's answer, else the baseline's; a failure is recorded before it is raised."""
-        arm = exchange.assignment.arm
-        try:
-            return await self._ask(arm, exchange)
-        except InvalidInstances as error:
-            self._failed(exchange, error)
-            raise
-        except GatewayError as error:
-            self._log_failure(exchange, error)
-            if not self._may_fall_back(arm):
-                self._failed(exchange, error)
-                raise
-            exchange.status = _status(error, _FALLBACKS)
-        # As it is now: the configuration may have changed while the arm was asked.
-        baseline = self._routing.config.baseline
-        try:
-            return await self._ask(baseline, exchange)
-        except GatewayError as error:
-            self._log_failure(exchange, error)
-            self._failed(exchange, error)
-            raise
-
-    def _may_fall_back(self, branch: Branch) -> bool:
-        config = self._routing.config
-        settings = config.branches.get(branch)
-        return branch != config.baseline and (settings is None or settings.fallback)
-
-    async def _ask(self, branch: Branch, exchange: Exchange) -> Answer:
-        exchange.branch = branch
-        loop = asyncio.get_running_loop()
+    def submit(self, exchange: Exchange, flight: Flight) -> None:
+        """Queue the exchange with its branch; NotReady or Overloaded at once."""
+        branch = exchange.branch
         settings = self._routing.config.branches.get(branch)
         try:
             slot = self._fleet.slot(branch)
@@ -186,21 +161,50 @@ class Predict:
             slot = None
         if slot is None or settings is None:
             raise NotReady("no longer configured", where=branch)
-        job = Job(
-            exchange.payload,
-            exchange.rows,
-            loop.time() + settings.timeout,
-            exchange,
-            loop.create_future(),
+        deadline = slot.now() + settings.timeout
+        job = Job(exchange.payload, exchange.rows, deadline, exchange, flight)
+        slot.submit(job, patient=not self.may_fall_back(branch))
+
+    def may_fall_back(self, branch: Branch) -> bool:
+        config = self._routing.config
+        settings = config.branches.get(branch)
+        return branch != config.baseline and (settings is None or settings.fallback)
+
+    @property
+    def baseline(self) -> Branch:
+        """As it is now: the configuration may change while an arm is asked."""
+        return self._routing.config.baseline
+
+    def answered(self, exchange: Exchange, answer: Answer) -> tuple[int, bytes, bytes]:
+        """Count it, and the response that says it."""
+        serving = answer.serving
+        self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
+        children = self._metrics.branch(serving.branch)
+        children.duration.observe(time.perf_counter() - exchange.arrived)
+        children.rows.inc(exchange.rows)
+        if answer.ignored:
+            children.ignored_columns.inc(answer.ignored)
+        identity = exchange.request_id.encode()
+        lines, tail = self._provenance(serving)
+        probabilities = answer.probabilities
+        body = b'{"predictions":%s%s%s,"request_id":"%s",%s}' % (
+            answer.predictions,
+            b',"probabilities":' if probabilities else b"",
+            probabilities,
+            identity,
+            tail,
         )
-        slot.submit(job, patient=not self._may_fall_back(branch))
-        return await job.future
+        return 200, b"gateway-request-id: %s\r\n%s" % (identity, lines), body
 
-    def _failed(self, exchange: Exchange, error: GatewayError) -> None:
+    def failed(self, exchange: Exchange, error: GatewayError) -> tuple[int, bytes, bytes]:
+        """Record and count a request that nobody answered, and the response that says why."""
         serving = self._serving(exchange.branch)
-        self._recorder.failed(exchange, serving, _status(error, _FAILURES), error.message)
+        exchange.status = _status(error, _FAILURES)
+        self._recorder.failed(exchange, serving, exchange.status, error.message)
+        self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
+        return self._refusal(error, exchange.request_id, serving)
 
-    def _log_failure(self, exchange: Exchange, error: GatewayError) -> None:
+    def log_failure(self, exchange: Exchange, error: GatewayError) -> None:
         """Where the model itself failed, its author finds it in the branch's logs/."""
         if isinstance(error, ModelError):
             serving = self._serving(exchange.branch)
@@ -209,20 +213,118 @@ class Predict:
                 exchange.branch, commit, "error", "predict", error.message, exchange.request_id
             )
 
+    # The parts of a request and of a response
+
+    def _new_id(self) -> RequestId:
+        if len(self._random) < _ID_BYTES:
+            self._random = os.urandom(_ID_BYTES * 512)
+        drawn, self._random = self._random[:_ID_BYTES], self._random[_ID_BYTES:]
+        return RequestId.build(time.time_ns() // 1_000_000, int.from_bytes(drawn, "big"))
+
+    def _exchange(
+        self, headers: Headers, body: bytes | bytearray, request_id: RequestId, arrived: float
+    ) -> Exchange:
+        config = self._routing.config
+        if config is not self._of:
+            self._of = config
+            self._envelope = Envelope(config.unit, config.limits)
+        if not body:
+            raise UnreadableBody("the body is empty", where="body")
+        payload, rows, units = self._envelope.parse(body)
+        unit = _find_unit(config, headers, units)
+        assignment = self._routing.assign(unit, request_id)
+        return Exchange(request_id, assignment, payload, rows, arrived)
+
     def _serving(self, branch: Branch) -> Serving | None:
         try:
             return self._fleet.slot(branch).serving
         except KeyError:
             return None
 
-    def _count(self, exchange: Exchange, branch: Branch, answer: Answer | None = None) -> None:
-        self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
-        if answer is not None:
-            children = self._metrics.branch(branch)
-            children.duration.observe(time.perf_counter() - exchange.arrived)
-            children.rows.inc(exchange.rows)
-            if answer.ignored:
-                children.ignored_columns.inc(answer.ignored)
+    def _provenance(self, serving: Serving) -> tuple[bytes, bytes]:
+        """Who answered, as header lines and as the end of a body; the same for many answers."""
+        known = self._tails.get(serving)
+        if known is None:
+            if len(self._tails) > _TAILS_KEPT:
+                self._tails.clear()
+            branch, commit = serving.branch.encode(), serving.commit.encode()
+            # No quote or backslash but for a `"` in a branch's name.
+            known = self._tails[serving] = (
+                b"gateway-branch: %s\r\ngateway-commit: %s\r\n" % (branch, commit),
+                b'"branch":"%s","commit":"%s"' % (branch.replace(b'"', b'\\"'), commit),
+            )
+        return known
+
+    def _refusal(
+        self, error: GatewayError, request_id: RequestId, serving: Serving | None
+    ) -> tuple[int, bytes, bytes]:
+        status, body, fields = describe(error)
+        lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in fields.items())
+        lines += f"gateway-request-id: {request_id}\r\n"
+        provenance = self._provenance(serving)[0] if serving is not None else b""
+        return status, lines.encode() + provenance, body
+
+
+class Flight:
+    """One exchange on its way to one branch and back: what a Job settles, and what falls back.
+
+    A slot settles it from within its own work, so nothing is raised here into it. A fallback is
+    another flight: what the arm still answers, too late, must find this one done.
+    """
+
+    __slots__ = ("_done", "_exchange", "_predict", "_respond")
+
+    def __init__(self, predict: Predict, exchange: Exchange, respond: Respond) -> None:
+        self._predict = predict
+        self._exchange = exchange
+        self._respond = respond
+        self._done = False
+
+    def ask(self) -> None:
+        """Submit it to the exchange's branch; a refusal is settled at once."""
+        try:
+            self._predict.submit(self._exchange, self)
+        except GatewayError as error:
+            self.set_exception(error)
+        except Exception:
+            self._defect()
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, answer: Answer) -> None:
+        self._done = True
+        try:
+            response = self._predict.answered(self._exchange, answer)
+        except Exception:
+            self._defect()
+        else:
+            self._respond(*response)
+
+    def set_exception(self, error: GatewayError) -> None:
+        """The arm's failure is answered by the baseline, if it may; any other is the answer."""
+        self._done = True
+        predict, exchange = self._predict, self._exchange
+        try:
+            if not isinstance(error, InvalidInstances):
+                predict.log_failure(exchange, error)
+                if exchange.status == "ok" and predict.may_fall_back(exchange.branch):
+                    exchange.status = _status(error, _FALLBACKS)
+                    exchange.branch = predict.baseline
+                    Flight(predict, exchange, self._respond).ask()
+                    return
+            response = predict.failed(exchange, error)
+        except Exception:
+            self._defect()
+        else:
+            self._respond(*response)
+
+    def _defect(self) -> None:
+        self._done = True
+        request_id = self._exchange.request_id
+        log.exception("unexpected error in %s", PATH, extra={"request_id": request_id})
+        status, body, _ = describe(GatewayError(DEFECT))
+        self._respond(status, b"gateway-request-id: %s\r\n" % request_id.encode(), body)
 
 
 def _status(error: GatewayError, table: tuple[tuple[type[GatewayError], str], ...]) -> str:
@@ -230,7 +332,7 @@ def _status(error: GatewayError, table: tuple[tuple[type[GatewayError], str], ..
 
 
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | bytearray:
-    declared = _header(scope, b"content-length")
+    declared = _header(scope["headers"], b"content-length")
     if declared and declared.isdecimal() and int(declared) > limit:
         raise BodyTooLarge(f"at most {limit} bytes. Given: {declared}", where="body")
     message = await receive()
@@ -238,8 +340,6 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | byte
         whole: bytes = message.get("body", b"")
         if len(whole) > limit:
             raise BodyTooLarge(f"at most {limit} bytes. Given: {len(whole)}", where="body")
-        if not whole:
-            raise UnreadableBody("the body is empty", where="body")
         return whole
     parts = bytearray()
     while True:
@@ -253,14 +353,14 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | byte
         message = await receive()
 
 
-def _find_unit(config: Config, scope: Scope, units: dict[str, str]) -> str | None:
+def _find_unit(config: Config, headers: Headers, units: dict[str, str]) -> str | None:
     """The first of the configured sources that is there and not empty."""
     for source in config.unit:
         kind, key = source.kind, source.key
         if kind == "header":
-            found: str | None = _header(scope, key.lower().encode("latin-1"))
+            found: str | None = _header(headers, key.lower().encode("latin-1"))
         elif kind == "cookie":
-            found = _cookie(scope, key)
+            found = _cookie(headers, key)
         else:
             found = units.get(key)
         if found:
@@ -268,8 +368,8 @@ def _find_unit(config: Config, scope: Scope, units: dict[str, str]) -> str | Non
     return None
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
+def _header(headers: Headers, name: bytes) -> str | None:
+    for key, value in headers:
         if key == name:
             text: bytes = value.strip(b" \t")
             try:
@@ -279,62 +379,19 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def _cookie(scope: Scope, name: str) -> str | None:
-    header = _header(scope, b"cookie")
+def _cookie(headers: Headers, name: str) -> str | None:
+    header = _header(headers, b"cookie")
     return cookie_parser(header).get(name) if header is not None else None
 
 
-async def _send_answer(send: Send, answer: Answer, request_id: RequestId, *, last: bool) -> None:
-    serving = answer.serving
-    identity = request_id.encode()
-    probabilities = b',"probabilities":' + answer.probabilities if answer.probabilities else b""
-    # Branch and commit hold no quote or backslash but for a `"` in a branch name, escaped below.
-    body = b'{"predictions":%s%s,"request_id":"%s","branch":%s,"commit":"%s"}' % (
-        answer.predictions,
-        probabilities,
-        identity,
-        _quoted(serving.branch),
-        serving.commit.encode(),
-    )
-    await _send(send, 200, body, _provenance(serving, identity), last=last)
-
-
-async def _send_error(
-    send: Send,
-    error: GatewayError,
-    request_id: RequestId,
-    serving: Serving | None,
-    *,
-    last: bool,
-) -> None:
-    status, body, fields = describe(error)
-    extra = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-    headers = extra + _provenance(serving, request_id.encode())
-    await _send(send, status, body, headers, last=last)
-
-
-def _provenance(serving: Serving | None, request_id: bytes) -> list[tuple[bytes, bytes]]:
-    headers = [(b"gateway-request-id", request_id)]
-    if serving is not None:
-        headers.append((b"gateway-branch", serving.branch.encode()))
-        headers.append((b"gateway-commit", serving.commit.encode()))
-    return headers
-
-
-def _quoted(branch: Branch) -> bytes:
-    text = branch.replace('"', '\\"')
-    return b'"%s"' % text.encode()
-
-
-async def _send(send: Send, status: int, body: bytes, headers: list[Any], *, last: bool) -> None:
-    """`last` tells the caller that this connection takes no further request."""
-    if last:
-        headers.append((b"connection", b"close"))
+async def _send(send: Send, status: int, lines: bytes, body: bytes) -> None:
+    headers = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
+    length = (b"content-length", b"%d" % len(body))
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
+            "headers": [(b"content-type", b"application/json"), length, *headers],
         }
     )
     await send({"type": "http.response.body", "body": body})

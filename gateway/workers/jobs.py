@@ -6,11 +6,11 @@ Values only. They are built and read once per request, so they are structs, not 
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from gateway.errors import GatewayError
 from gateway.names import Branch, Commit, Fingerprint
 
 
@@ -34,12 +34,23 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     serving: Serving
 
 
+class Settled(Protocol):
+    """Where a job's end is told: a future, or what does its work at once.
+
+    Told at most once, and never after `done`.
+    """
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Answer, /) -> None: ...
+    def set_exception(self, exception: GatewayError, /) -> None: ...
+
+
 class Job:
     """One request's rows on their way through one branch.
 
     `deadline` is a time of the event loop's clock; `context` is the caller's and untouched.
     The future always settles: with an Answer, or with InvalidInstances, ModelError,
-    DeadlineExceeded or NotReady. Cancelling it takes the job out of the queue.
+    DeadlineExceeded or NotReady. One that is done takes its job out of the queue.
     """
 
     __slots__ = ("alone", "context", "deadline", "future", "payload", "rows")
@@ -50,7 +61,7 @@ class Job:
         rows: int,
         deadline: float,
         context: Any,
-        future: asyncio.Future[Answer],
+        future: Settled,
     ) -> None:
         self.payload = payload
         self.rows = rows

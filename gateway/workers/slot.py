@@ -81,10 +81,13 @@ class Slot:
         self._leaving: list[Seat] = []
         self._idle: list[Seat] = []
         self._closed: str | None = None
+        self._pumping = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self._emptied: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
+        #: The clock that deadlines are on.
+        self.now = self._loop.time
         metrics.queue_rows.set_function(lambda: self.queue_rows)
 
     def bound(self, *, queue_rows: int, batch_rows: int, patience: float) -> None:
@@ -135,8 +138,14 @@ class Slot:
         self.queue_rows += job.rows
         if job.deadline < self._alarm_at:
             self._arm(job.deadline)
-        if self._idle:
-            self._pump()
+        if self._idle and not self._pumping:
+            # Not yet: what arrived together is read in one turn of the loop and goes together.
+            self._pumping = True
+            self._loop.call_soon(self._pump_soon)
+
+    def _pump_soon(self) -> None:
+        self._pumping = False
+        self._pump()
 
     def _pump(self) -> None:
         while self._idle and self._queue:

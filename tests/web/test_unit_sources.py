@@ -31,6 +31,9 @@ class NoWorkers:
     def slot(self, branch: Branch) -> Any:
         return self
 
+    def now(self) -> float:
+        return 0.0
+
     def submit(self, job: Any, **_: Any) -> None:
         raise NotReady("not here", where="prod")
 

@@ -25,14 +25,16 @@ async def held(world: World) -> tuple[asyncio.Future[Answer], Path]:
     return future, gate
 
 
-def test_what_gathers_behind_a_busy_worker_is_one_frame(tmp_path: Path) -> None:
+def test_what_comes_together_or_gathers_behind_a_busy_worker_is_one_frame(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path) as world:
             await world.settled(serving_code(tmp_path, sin("good")))
-            futures = [world.submit([[n, 1]]) for n in range(20)]
-            answers = await asyncio.gather(*futures)
+            together = [world.submit([[n, 1]]) for n in range(3)]
+            await asyncio.sleep(0)  # one turn of the loop: these are with the worker
+            behind = [world.submit([[n, 1]]) for n in range(3, 20)]
+            answers = await asyncio.gather(*together, *behind)
             assert [json.loads(a.predictions) for a in answers] == [[n + 1] for n in range(20)]
-            assert [len(frame) for frame in world.frames] == [1, 19]
+            assert [len(frame) for frame in world.frames] == [3, 17]
 
     asyncio.run(story())
 
@@ -44,7 +46,7 @@ def test_a_frame_holds_at_most_batch_rows_unless_one_request_has_more(tmp_path: 
             sizes = [1, 2, 2, 1, 9, 1, 1]
             await asyncio.gather(*(world.submit([[1]] * size) for size in sizes))
             frames = [[job.rows for job, _ in frame] for frame in world.frames]
-            assert frames == [[1], [2, 2], [1], [9], [1, 1]]
+            assert frames == [[1, 2], [2, 1], [9], [1, 1]]
 
     asyncio.run(story())
 
@@ -176,6 +178,7 @@ def test_jobs_behind_a_dead_worker_are_answered_by_the_next(tmp_path: Path) -> N
         async with running(tmp_path) as world:
             await world.settled(serving_code(tmp_path, sin("killed_in_predict")))
             poison = world.submit([["kill"]])
+            await asyncio.sleep(0)
             behind = [world.submit([[n]]) for n in range(3)]
             with pytest.raises(ModelError):
                 await poison
@@ -268,9 +271,9 @@ def test_the_context_of_a_job_is_left_alone(tmp_path: Path) -> None:
         async with running(tmp_path) as world:
             await world.settled(constant(tmp_path, 1))
             loop, context = asyncio.get_running_loop(), object()
-            job = Job(b"[[1]]", 1, loop.time() + 5, context, loop.create_future())
-            world.slot().submit(job)
-            await job.future
+            future: asyncio.Future[Answer] = loop.create_future()
+            world.slot().submit(Job(b"[[1]]", 1, loop.time() + 5, context, future))
+            await future
             assert world.frames[0][0][0].context is context
 
     asyncio.run(story())
