@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -17,7 +18,7 @@ import uvloop
 from gateway.app import Front
 from gateway.config import OperatorConfig
 from gateway.errors import StateError
-from gateway.web.connection import connections_to
+from gateway.web.connection import Bounds, connections_to
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _FAREWELL = 1.0
 #: Of uvicorn's clock, ten a second: how often slow connections are looked for.
 _TICKS = 10
+#: Files open at once for journal, workers, git and the like.
+_OWN_FILES = 1024
 
 
 def bind(config: OperatorConfig) -> socket.socket:
@@ -51,6 +54,17 @@ def serve_until_told(build: Callable[[], Front], listener: socket.socket) -> int
         signal.signal(number, lambda *_: asked.set())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(build, listener, asked))
+
+
+def _bounds() -> Bounds:
+    """The usual ones, with as many connections as files may be open: some are for ourselves."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = Bounds().connections + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return Bounds(connections=max(soft - _OWN_FILES, soft // 2))
+    return Bounds()
 
 
 class Server(uvicorn.Server):
@@ -90,7 +104,7 @@ async def _serve(
     server = Server(
         uvicorn.Config(
             front.app(),
-            http=connections_to(front.predict, front.closing.is_set),
+            http=connections_to(front.predict, front.closing.is_set, _bounds()),
             lifespan="on",
             access_log=False,
             log_config=None,

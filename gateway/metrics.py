@@ -30,7 +30,7 @@ PUSHES = ("pushed", "failed")
 TROUBLES = ("missing", "content", "remote", "machine")
 CACHES = ("read", "write")
 WEBHOOKS = ("accepted", "ignored", "replayed", "refused", "limited")
-REFUSED_BODIES = ("too_large", "unreadable")
+REFUSED = ("too_large", "unreadable", "slow", "malformed", "connections")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Family = TypeVar("Family", Counter, Gauge, Histogram)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
@@ -112,10 +112,12 @@ class Metrics:
         )
         refused = self._counter(
             "gateway_refused_requests_total",
-            "Requests refused before any branch saw them.",
+            "Requests refused before any branch saw them: too_large, unreadable, slow, malformed;"
+            " connections, when too many were open.",
             "reason",
         )
-        self.refused_by = {reason: refused.labels(reason) for reason in REFUSED_BODIES}
+        self.refused_by = {reason: refused.labels(reason) for reason in REFUSED}
+        self.connections = self._gauge("gateway_connections", "Open HTTP connections.")
         self.batch_rows = self._histogram(
             "gateway_batch_rows", "Rows in one call of a model.", ROWS
         )

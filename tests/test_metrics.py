@@ -11,7 +11,17 @@ from gateway.metrics import PUSHES, RELOADS, STATUSES, WORKER_EXITS, Metrics
 from gateway.names import Branch
 
 UNITS = {"requests", "seconds", "rows", "columns", "ratio", "bytes", "lines", "workers", "exits"}
-UNITS |= {"reloads", "pushes", "polls", "webhooks", "changes", "restarts", "chunks", "info"}
+UNITS |= {
+    "connections",
+    "reloads",
+    "pushes",
+    "polls",
+    "webhooks",
+    "changes",
+    "restarts",
+    "chunks",
+    "info",
+}
 #: States, 0 or 1.
 UNITS |= {"ready", "quarantined", "waiting", "trouble", "diverted", "up"}
 

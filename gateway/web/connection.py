@@ -35,6 +35,8 @@ class Bounds:
     unread: float = 60.0
     head_bytes: int = 64 * 1024
     fields: int = 256
+    #: At once, all together.
+    connections: int = 10_000
 
 
 _PATH = PATH.encode()
@@ -115,6 +117,15 @@ class Connection(HttpToolsProtocol):
         self.since, self.state = self._now(), "idle"
         self._head_bytes = 0
         self._unread_since: float | None = None
+        self.predict.metrics.connections.inc()
+        if len(self.connections) > self.bounds.connections:
+            message = f"{self.bounds.connections} connections are open, which is the bound"
+            self._refuse(503, "unavailable", message, "connections")
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.predict.metrics.connections.dec()
 
     # From the parser
 
@@ -126,7 +137,7 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.bounds.head_bytes:
                 message = f"the head is larger than {self.bounds.head_bytes} bytes"
-                self._refuse(431, "too_large", message)
+                self._refuse(431, "too_large", message, "too_large")
 
     def on_message_begin(self) -> None:
         # The scope is made when it is known to be needed.
@@ -137,7 +148,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > self.bounds.fields:
-            self._refuse(431, "too_large", f"more than {self.bounds.fields} header fields")
+            message = f"more than {self.bounds.fields} header fields"
+            self._refuse(431, "too_large", message, "too_large")
         if self.state == "linger":
             return
         self.state = "body"
@@ -222,7 +234,8 @@ class Connection(HttpToolsProtocol):
             if state in ("idle", "linger"):
                 self.transport.close()
             else:
-                self._refuse(408, "too_slow", f"the {state} did not come within {bound:g} s")
+                message = f"the {state} did not come within {bound:g} s"
+                self._refuse(408, "too_slow", message, "slow")
 
     @property
     def _answering(self) -> bool:
@@ -231,10 +244,11 @@ class Connection(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "bad_request", "this is not an HTTP request")
+        self._refuse(400, "bad_request", "this is not an HTTP request", "malformed")
 
-    def _refuse(self, status: int, kind: str, message: str) -> None:
+    def _refuse(self, status: int, kind: str, message: str, reason: str) -> None:
         """Answer what is arriving. Where another response is due first, there is only the end."""
+        self.predict.metrics.refused_by[reason].inc()
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -245,8 +259,14 @@ class Connection(HttpToolsProtocol):
                 return
         body = error_body(kind, message, "request")
         self.transport.write(
-            b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-            % (_STATUS[status], len(body), body)
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\n%s%s%s"
+            % (
+                _STATUS[status],
+                len(body),
+                b"retry-after: 1\r\n" if status == 503 else b"",
+                b"connection: close\r\n\r\n",
+                body,
+            )
         )
         self.linger()
 

@@ -82,7 +82,7 @@ class Predict:
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
-        self._metrics = metrics
+        self.metrics = metrics
         self._of: Config | None = None
         self._envelope: Envelope
         self._random = b""
@@ -113,7 +113,7 @@ class Predict:
     def refuse(self, error: RequestError, respond: Respond) -> None:
         """Count and answer a request that no branch is to see."""
         reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
-        self._metrics.refused_by[reason].inc()
+        self.metrics.refused_by[reason].inc()
         respond(*self._refusal(error, self._new_id(), None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,8 +178,8 @@ class Predict:
     def answered(self, exchange: Exchange, answer: Answer) -> tuple[int, bytes, bytes]:
         """Count it, and the response that says it."""
         serving = answer.serving
-        self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
-        children = self._metrics.branch(serving.branch)
+        self.metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
+        children = self.metrics.branch(serving.branch)
         children.duration.observe(time.perf_counter() - exchange.arrived)
         children.rows.inc(exchange.rows)
         if answer.ignored:
@@ -201,7 +201,7 @@ class Predict:
         serving = self._serving(exchange.branch)
         exchange.status = _status(error, _FAILURES)
         self._recorder.failed(exchange, serving, exchange.status, error.message)
-        self._metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
+        self.metrics.branch(exchange.assignment.arm).requests[exchange.status].inc()
         return self._refusal(error, exchange.request_id, serving)
 
     def log_failure(self, exchange: Exchange, error: GatewayError) -> None:

@@ -331,6 +331,24 @@ def test_who_reads_no_answers_is_read_no_more_and_ended() -> None:
 # Refused ones
 
 
+def test_a_connection_too_many_is_told_to_come_again() -> None:
+    async def story(world: World) -> None:
+        kept = [await world.caller() for _ in range(3)]
+        for caller in kept:
+            caller.send(post())
+            assert (await caller.response())[0] == 200
+        status, fields, body = await (await world.caller()).response()
+        assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+        assert "3 connections are open" in json.loads(body)["error"]["message"]
+        kept[0].writer.close()
+        await wait_until_async(lambda: world.open < 3)
+        later = await world.caller()
+        later.send(post())
+        assert (await later.response())[0] == 200
+
+    run(story, Bounds(connections=3, linger=0.05))
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "message"),
     [
