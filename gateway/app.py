@@ -47,6 +47,7 @@ from gateway.supervise import Keepers
 from gateway.web.errors import gateway_error, http_error, unexpected
 from gateway.web.health import Health
 from gateway.web.predict import PATH, Predict
+from gateway.web.predict_asgi import PredictApplication
 from gateway.web.status import Status
 from gateway.web.views import Views
 from gateway.web.webhooks import Webhooks
@@ -200,7 +201,7 @@ class Front:
         views = Views(status, self._export)
         starlette = Starlette(
             routes=[
-                Route(PATH, self.predict, methods=["POST"]),
+                Route(PATH, PredictApplication(self.predict), methods=["POST"]),
                 Route("/branches", status.branches),
                 Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
                 Route("/branches/{branch:path}", status.branch),
@@ -217,7 +218,7 @@ class Front:
             lifespan=self._lifespan,
         )
         starlette.router.redirect_slashes = False
-        return self.predict.before(starlette)
+        return starlette
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:

@@ -33,6 +33,9 @@ _LINE = (
 )
 
 _StampKey = tuple[int, Branch, Branch, str, Epoch]
+#: Who answers, kept so that its id is given to no other object; the text; the last chunk in which
+#: all that the text refers to is known to be described.
+_Stamp = tuple[Serving | None, bytes, int]
 
 
 class Exchange:
@@ -75,7 +78,7 @@ class Recorder:
         self._sealed = sealed
         #: Schemas and epochs, and the chunk that each was last described in.
         self._described: dict[str, int] = {}
-        self._stamps: dict[_StampKey, tuple[Serving | None, bytes]] = {}
+        self._stamps: dict[_StampKey, _Stamp] = {}
         self._log_lines: dict[Branch, tuple[int, int]] = {}
         self._last_cut = 0.0
         self._unsynced = False
@@ -235,23 +238,9 @@ class Recorder:
         assignment, branch = exchange.assignment, exchange.branch
         key = (id(serving), branch, assignment.arm, assignment.reason, assignment.epoch)
         known = self._stamps.get(key)
-        if known is None:
-            if len(self._stamps) > 1000:
-                self._stamps.clear()
-            text = json.dumps(
-                {
-                    "branch": branch,
-                    "commit": serving.commit if serving else "",
-                    "fingerprint": serving.fingerprint if serving else "",
-                    "assigned": assignment.arm,
-                    "reason": assignment.reason,
-                    "propensity": assignment.propensity,
-                    "epoch": assignment.epoch,
-                },
-                separators=(",", ":"),
-            )
-            # Keeping `serving` keeps its id from being given to another object.
-            known = self._stamps[key] = (serving, text[1:-1].encode() + b",")
+        if known is not None and known[2] == self._journal.open_chunk:
+            return known[1]
+        text = known[1] if known is not None else _stamped(exchange, serving)
         if serving is not None and not self._is_described(serving.fingerprint):
             self._describe(
                 serving.fingerprint,
@@ -265,7 +254,13 @@ class Recorder:
         if not self._is_described(assignment.epoch):
             description = self._routing.describe_epoch(assignment.epoch)
             self._describe(assignment.epoch, {"t": "epoch", **description})
-        return known[1]
+        if len(self._stamps) > 1000:
+            self._stamps.clear()
+        whole = self._is_described(assignment.epoch) and (
+            serving is None or self._is_described(serving.fingerprint)
+        )
+        self._stamps[key] = (serving, text, self._journal.open_chunk if whole else -1)
+        return text
 
     def _describe(self, key: str, description: dict[str, Any]) -> None:
         """Write what a row refers to, once in each chunk and before the row."""
@@ -295,6 +290,23 @@ class Recorder:
             log.warning("predictions are recorded again")
         self.full = False
         return True
+
+
+def _stamped(exchange: Exchange, serving: Serving | None) -> bytes:
+    assignment = exchange.assignment
+    text = json.dumps(
+        {
+            "branch": exchange.branch,
+            "commit": serving.commit if serving else "",
+            "fingerprint": serving.fingerprint if serving else "",
+            "assigned": assignment.arm,
+            "reason": assignment.reason,
+            "propensity": assignment.propensity,
+            "epoch": assignment.epoch,
+        },
+        separators=(",", ":"),
+    )
+    return text[1:-1].encode() + b","
 
 
 def _is_json(payload: bytes) -> bool:

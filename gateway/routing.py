@@ -7,7 +7,8 @@ Holds the applied configuration and the fingerprints of the arms. Decides nothin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.assignment import Split, epoch_of
 from gateway.config import Config
@@ -17,8 +18,7 @@ from gateway.names import Branch, Epoch, Fingerprint, Unit
 _EPOCHS_KEPT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True, gc=False):
     """The decision for one request."""
 
     arm: Branch

@@ -126,6 +126,14 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.predict.metrics.connections.dec()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Give back what came; the connection itself waits for a far-off garbage collection."""
+        self.headers = []
+        cycle: Any = self.cycle
+        if type(cycle) is DirectCycle:
+            cycle.body = bytearray()
 
     # From the parser
 
@@ -273,6 +281,7 @@ class Connection(HttpToolsProtocol):
     def linger(self) -> None:
         """Close in a while: closed with something unread, the caller would not get its answer."""
         self.since, self.state = self._now(), "linger"
+        self._let_go()
         self.transport.write_eof()
 
 

@@ -1,20 +1,15 @@
 """POST /predict: unit, assignment, the branch's queue, the answer. The whole hot path.
 
-Plain ASGI: a Starlette Request and Response would cost a tenth of the request. Features are never
-parsed here. What a branch cannot answer is answered by the baseline and says so.
+Neither a task nor a future: a request is a chain of calls, from its body to its response. Features
+are never parsed here. What a branch cannot answer is answered by the baseline and says so.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
-
-from starlette.requests import cookie_parser
-from starlette.types import ASGIApp, Receive, Scope, Send
+from collections.abc import Callable
 
 from gateway.config import Config
 from gateway.errors import (
@@ -34,14 +29,13 @@ from gateway.recording import Exchange, Recorder
 from gateway.routing import Routing
 from gateway.web.envelope import Envelope
 from gateway.web.errors import DEFECT, describe
+from gateway.web.units import Headers, UnitSources
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job, Serving
 
 log = logging.getLogger(__name__)
 
 PATH = "/predict"
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _ID_BYTES = 10
 _TAILS_KEPT = 1000
@@ -65,15 +59,10 @@ _FAILURES: tuple[tuple[type[GatewayError], str], ...] = (
 Respond = Callable[[int, bytes, bytes], None]
 
 
-class ClientGone(Exception):
-    """The caller hung up before its body was whole: there is nobody to answer."""
-
-
 class Predict:
     """The endpoint; also counts its requests.
 
-    `begin` is the whole of it. The connection (`web/connection`) calls it as soon as a body is
-    there; called as an ASGI application it does the same for whoever needs one.
+    `begin` is the whole of it: a connection (`web/connection`) calls it as soon as a body is there.
     """
 
     def __init__(
@@ -85,8 +74,9 @@ class Predict:
         self.metrics = metrics
         self._of: Config | None = None
         self._envelope: Envelope
+        self._units: UnitSources
         self._random = b""
-        self._tails: dict[Serving, tuple[bytes, bytes]] = {}
+        self._tails: dict[int, tuple[Serving, bytes, bytes]] = {}
 
     @property
     def most_bytes(self) -> int:
@@ -115,39 +105,6 @@ class Predict:
         reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
         self.metrics.refused_by[reason].inc()
         respond(*self._refusal(error, self._new_id(), None))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answered = asyncio.get_running_loop().create_future()
-
-        def respond(*response: Any) -> None:
-            if not answered.done():  # else its caller has gone
-                answered.set_result(response)
-
-        try:
-            body = await _read_body(scope, receive, self.most_bytes)
-        except ClientGone:
-            return
-        except RequestError as error:
-            self.refuse(error, respond)
-        else:
-            self.begin(scope["headers"], body, respond)
-        status, lines, content = await answered
-        await _send(send, status, lines, content)
-
-    def before(self, app: ASGIApp) -> ASGIApp:
-        """`app` with this endpoint in front of it.
-
-        Starlette's middleware and routing would cost a fifth of the request. What is not a POST to
-        this path is still theirs.
-        """
-
-        async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-                await self(scope, receive, send)
-            else:
-                await app(scope, receive, send)
-
-        return entrance
 
     # What a flight asks of the rooms
 
@@ -185,7 +142,7 @@ class Predict:
         if answer.ignored:
             children.ignored_columns.inc(answer.ignored)
         identity = exchange.request_id.encode()
-        lines, tail = self._provenance(serving)
+        _, lines, tail = self._provenance(serving)
         probabilities = answer.probabilities
         body = b'{"predictions":%s%s%s,"request_id":"%s",%s}' % (
             answer.predictions,
@@ -228,10 +185,11 @@ class Predict:
         if config is not self._of:
             self._of = config
             self._envelope = Envelope(config.unit, config.limits)
+            self._units = UnitSources(config.unit)
         if not body:
             raise UnreadableBody("the body is empty", where="body")
-        payload, rows, units = self._envelope.parse(body)
-        unit = _find_unit(config, headers, units)
+        payload, rows, fields = self._envelope.parse(body)
+        unit = self._units.find(headers, fields)
         assignment = self._routing.assign(unit, request_id)
         return Exchange(request_id, assignment, payload, rows, arrived)
 
@@ -241,15 +199,17 @@ class Predict:
         except KeyError:
             return None
 
-    def _provenance(self, serving: Serving) -> tuple[bytes, bytes]:
+    def _provenance(self, serving: Serving) -> tuple[Serving, bytes, bytes]:
         """Who answered, as header lines and as the end of a body; the same for many answers."""
-        known = self._tails.get(serving)
+        known = self._tails.get(id(serving))
         if known is None:
             if len(self._tails) > _TAILS_KEPT:
                 self._tails.clear()
             branch, commit = serving.branch.encode(), serving.commit.encode()
             # No quote or backslash but for a `"` in a branch's name.
-            known = self._tails[serving] = (
+            # Keeping `serving` keeps its id from being given to another object.
+            known = self._tails[id(serving)] = (
+                serving,
                 b"gateway-branch: %s\r\ngateway-commit: %s\r\n" % (branch, commit),
                 b'"branch":"%s","commit":"%s"' % (branch.replace(b'"', b'\\"'), commit),
             )
@@ -261,7 +221,7 @@ class Predict:
         status, body, fields = describe(error)
         lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in fields.items())
         lines += f"gateway-request-id: {request_id}\r\n"
-        provenance = self._provenance(serving)[0] if serving is not None else b""
+        provenance = self._provenance(serving)[1] if serving is not None else b""
         return status, lines.encode() + provenance, body
 
 
@@ -329,69 +289,3 @@ class Flight:
 
 def _status(error: GatewayError, table: tuple[tuple[type[GatewayError], str], ...]) -> str:
     return next((word for family, word in table if isinstance(error, family)), table[-1][1])
-
-
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes | bytearray:
-    declared = _header(scope["headers"], b"content-length")
-    if declared and declared.isdecimal() and int(declared) > limit:
-        raise BodyTooLarge(f"at most {limit} bytes. Given: {declared}", where="body")
-    message = await receive()
-    if not message.get("more_body", False) and message["type"] == "http.request":
-        whole: bytes = message.get("body", b"")
-        if len(whole) > limit:
-            raise BodyTooLarge(f"at most {limit} bytes. Given: {len(whole)}", where="body")
-        return whole
-    parts = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        parts += message.get("body", b"")
-        if len(parts) > limit:
-            raise BodyTooLarge(f"at most {limit} bytes. Given: more", where="body")
-        if not message.get("more_body", False):
-            return parts
-        message = await receive()
-
-
-def _find_unit(config: Config, headers: Headers, units: dict[str, str]) -> str | None:
-    """The first of the configured sources that is there and not empty."""
-    for source in config.unit:
-        kind, key = source.kind, source.key
-        if kind == "header":
-            found: str | None = _header(headers, key.lower().encode("latin-1"))
-        elif kind == "cookie":
-            found = _cookie(headers, key)
-        else:
-            found = units.get(key)
-        if found:
-            return found
-    return None
-
-
-def _header(headers: Headers, name: bytes) -> str | None:
-    for key, value in headers:
-        if key == name:
-            text: bytes = value.strip(b" \t")
-            try:
-                return text.decode()
-            except UnicodeDecodeError:
-                return text.decode("latin-1")
-    return None
-
-
-def _cookie(headers: Headers, name: str) -> str | None:
-    header = _header(headers, b"cookie")
-    return cookie_parser(header).get(name) if header is not None else None
-
-
-async def _send(send: Send, status: int, lines: bytes, body: bytes) -> None:
-    headers = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
-    length = (b"content-length", b"%d" % len(body))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})

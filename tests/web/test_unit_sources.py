@@ -16,6 +16,7 @@ from gateway.names import Branch
 from gateway.recording import Exchange, Recorder
 from gateway.routing import Routing
 from gateway.web.predict import Predict
+from gateway.web.predict_asgi import PredictApplication
 from gateway.workers.fleet import Fleet
 
 Headers = list[tuple[bytes, bytes]]
@@ -60,7 +61,7 @@ def unit(headers: Headers, **body: Any) -> str | None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
-    asyncio.run(predict(scope, receive, send))
+    asyncio.run(PredictApplication(predict)(scope, receive, send))
     assert sent[0]["status"] == 503
     return heard.exchanges[0].assignment.unit
 
