@@ -136,7 +136,7 @@ def _bodies(responses: bytes) -> list[bytes]:
 
 
 def test_an_answer_comes_whole_and_at_once(gateway: Gateway) -> None:
-    """Nagle's algorithm with delayed acknowledgements would make 40 ms of an answer in two parts."""
+    """Nagle's algorithm with delayed acknowledgements make 40 ms of an answer in two parts."""
     connection = connect(gateway)
     for _ in range(3):
         connection.sendall(HEAD % len(BODY) + BODY)
