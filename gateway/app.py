@@ -42,6 +42,7 @@ from gateway.repositories.move import Move
 from gateway.repositories.watcher import Watcher
 from gateway.routing import Routing
 from gateway.served import Served, ServedFile
+from gateway.shadows import Shadows
 from gateway.sources import IN_REPOSITORY, BranchSource, Source
 from gateway.supervise import Keepers
 from gateway.web.errors import gateway_error, http_error, unexpected
@@ -57,8 +58,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds the monitor has for its last push when the gateway ends.
 LAST_PUSH = 15.0
-#: Seconds that what served before a restart has for loading, before newer commits are looked for.
+#: Seconds that what served before a restart has for loading, before newer commits are looked for,
+#: and those that a shadow has: the others' newer commits must not wait long for it.
 _SERVED_LOADS = 120.0
+_SHADOW_LOADS = 10.0
 
 
 class Front:
@@ -114,6 +117,8 @@ class Front:
         self.snapshots = arrivals.snapshots
         self.fleet = self._build_fleet(config, fingerprints)
         self.predict = Predict(self.routing, self.fleet, self.recorder, self.metrics)
+        self.shadows = Shadows(self.fleet, self.recorder, self.metrics)
+        self._name_shadows(config)
         self.arrivals = arrivals
         self._file = self._followed_file(source)
         self.watcher = self._build_watcher(config)
@@ -192,6 +197,7 @@ class Front:
             routing=self.routing,
             fleet=self.fleet,
             recorder=self.recorder,
+            shadows=self.shadows,
             repository=self._repository_status,
             monitor=self.monitor.report,
             configuration=self._configuration,
@@ -245,7 +251,10 @@ class Front:
         try:
             yield
         finally:
-            for name in ("reload", "watcher", "fleet", "served", "recorder", "monitor"):
+            for name in ("reload", "watcher"):
+                await self._keepers.end(name)
+            self.shadows.close()
+            for name in ("fleet", "served", "recorder", "monitor"):
                 await self._keepers.end(name)
             await self.recorder.cut()
             await self.monitor.stop(LAST_PUSH)
@@ -260,14 +269,17 @@ class Front:
     async def _watch(self) -> None:
         """What served before a restart loads first: a newer, broken commit must not prevent it."""
         loop = asyncio.get_running_loop()
-        latest = loop.time() + _SERVED_LOADS
-        while self._restoring and loop.time() < latest:
+        begun = loop.time()
+        while self._restoring and loop.time() < begun + _SERVED_LOADS:
             await asyncio.sleep(0.05)
+            config = self.routing.config
+            late = loop.time() > begun + _SHADOW_LOADS
             self._restoring = {
                 name
-                for name in self._restoring & set(self.routing.config.branches)
+                for name in self._restoring & set(config.branches)
                 if self.fleet.slot(name).state["serving"] is None
                 and self.fleet.slot(name).state["state"] != "failed"
+                and not (late and config.branches[name].shadow)
             }
         await self.watcher.run()
 
@@ -341,6 +353,7 @@ class Front:
         # The open chunk's header names the old monitoring settings: it ends with them.
         self.recorder.seal()
         self.routing.apply(config)
+        self._name_shadows(config)
         self._show_weights(config)
 
     async def _applied(self, config: Config) -> None:
@@ -355,6 +368,10 @@ class Front:
         serving = self.fleet.slot(self.routing.config.baseline).state["serving"]
         commit = serving["commit"] if serving else ""
         self.recorder.decided(self.routing.config.baseline, commit, decision, reason, dict(place))
+
+    def _name_shadows(self, config: Config) -> None:
+        self.shadows.configure(config)
+        self.predict.given = self.shadows.offer if config.shadows else None
 
     def _show_weights(self, config: Config) -> None:
         for name, share in self.routing.split.propensities.items():

@@ -223,7 +223,10 @@ def check(file: Path | None, in_repository: bool) -> None:
     total = sum(config.weights.values())
     for name, branch in config.branches.items():
         role = ", the baseline" if name == config.baseline else ""
-        click.echo(f"  {name}: {branch.weight / total:.1%} of the users{role}")
+        gets = f"{branch.weight / total:.1%} of the users{role}"
+        if branch.shadow:
+            gets = f"a shadow, copies of {branch.shadow_share:.1%} of the answered requests"
+        click.echo(f"  {name}: {gets}")
 
 
 @main.command()

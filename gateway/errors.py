@@ -82,6 +82,10 @@ class DeadlineExceeded(UnavailableError):
     """The answer did not come within the branch's `timeout`."""
 
 
+class NeverTaken(DeadlineExceeded):
+    """No worker of the branch was free for it in time: nothing was computed."""
+
+
 class BranchError(GatewayError):
     """Look at the branch: what its commit holds does not work."""
 

@@ -25,6 +25,8 @@ STATUSES = (
     "overload",
 )
 RELOADS = ("swapped", "quarantined")
+COPIES = ("ok", "invalid", "error", "timeout")
+DROPPED_COPIES = ("overload", "not_ready", "late")
 WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
 PUSHES = ("pushed", "failed")
 TROUBLES = ("missing", "content", "remote", "machine")
@@ -60,6 +62,8 @@ class BranchMetrics:
         self.weight = metrics.branch_weight.labels(branch)
         self.troubles = {r: metrics.branch_trouble.labels(branch, r) for r in TROUBLES}
         self.diverted = metrics.branch_diverted.labels(branch)
+        self.copies = {s: metrics.shadow_requests.labels(branch, s) for s in COPIES}
+        self.dropped_copies = {r: metrics.shadow_dropped.labels(branch, r) for r in DROPPED_COPIES}
 
     def show_serving(self, commit: str, fingerprint: str) -> None:
         """Point the info metric at what serves now; the former series goes away."""
@@ -78,6 +82,7 @@ class Metrics:
         self._by_branch: list[Counter | Gauge | Histogram] = []
         self._describe_requests()
         self._describe_branches()
+        self._describe_shadows()
         self._describe_keepers()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -167,6 +172,37 @@ class Metrics:
         )
         self.pushes = self._counter(
             "gateway_pushes_total", "Monitoring commits by how they ended.", "branch", "result"
+        )
+
+    def _describe_shadows(self) -> None:
+        self.shadow_requests = self._counter(
+            "gateway_shadow_requests_total",
+            "Copies of requests that a shadow computed, by how they ended.",
+            "branch",
+            "status",
+        )
+        self.shadow_dropped = self._counter(
+            "gateway_shadow_dropped_rows_total",
+            "Rows of copies that a shadow did not compute: overload, when it held too many;"
+            " not_ready, without a loaded worker; late, when none was free within its timeout.",
+            "branch",
+            "reason",
+        )
+        self.shadow_compared = self._gauge(
+            "gateway_shadow_compared_rows",
+            "Rows that both a shadow and the branch that served them answered, at their present"
+            " content.",
+            *("branch", "served"),
+        )
+        self.shadow_agreement = self._gauge(
+            "gateway_shadow_agreement_ratio",
+            "Share of equal predictions among the compared rows.",
+            *("branch", "served"),
+        )
+        self.shadow_difference = self._gauge(
+            "gateway_shadow_score_difference_ratio",
+            "Mean absolute difference of the scores of the compared rows.",
+            *("branch", "served"),
         )
 
     def _describe_keepers(self) -> None:

@@ -32,7 +32,7 @@ _LINE = (
     b'"unit":%s,%s%s}\n'
 )
 
-_StampKey = tuple[int, Branch, Branch, str, Epoch]
+_StampKey = tuple[int, Branch, Branch, str, Epoch, float]
 #: Who answers, kept so that its id is given to no other object; the text; the last chunk in which
 #: all that the text refers to is known to be described.
 _Stamp = tuple[Serving | None, bytes, int]
@@ -236,7 +236,14 @@ class Recorder:
     def _stamp(self, exchange: Exchange, serving: Serving | None) -> bytes:
         """The part of a line that is the same for all requests of an arm answered by one worker."""
         assignment, branch = exchange.assignment, exchange.branch
-        key = (id(serving), branch, assignment.arm, assignment.reason, assignment.epoch)
+        key = (
+            id(serving),
+            branch,
+            assignment.arm,
+            assignment.reason,
+            assignment.epoch,
+            assignment.propensity,
+        )
         known = self._stamps.get(key)
         if known is not None and known[2] == self._journal.open_chunk:
             return known[1]

@@ -54,7 +54,7 @@ class Reload:
         self._applied = applied
         self._decided = decided
         self._trouble = trouble
-        self._before = routing.config.weights
+        self._before = routing.config
         self._seen: bytes | None = None
         self._pending: Config | None = None
         self._problem: str | None = None
@@ -119,14 +119,14 @@ class Reload:
     async def _apply(self, config: Config) -> None:
         """Put it in force; raises OSError, to be called again, while the disk refuses its part."""
         if self._routing.config is not config:
-            self._before = self._routing.config.weights
+            self._before = self._routing.config
             self._put_in_force(config)
         await self._applied(config)
         await asyncio.to_thread(self._source.remember)
         self._pending = None
         self._since = time.time()
         self._metrics.config_changes_by["applied"].inc()
-        words = f"weights {_words(self._before)} became {_words(config.weights)}"
+        words = f"weights {_words(self._before)} became {_words(config)}"
         log.info("%s is in force: %s", self._source.name, words)
         self._decided("config_applied", words, self._source.place)
 
@@ -156,5 +156,8 @@ def _told(reasons: dict[str, str]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
-def _words(weights: Any) -> str:
-    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+def _words(config: Config) -> str:
+    return ", ".join(
+        f"{name} shadow" if branch.shadow else f"{name} {branch.weight:g}"
+        for name, branch in config.branches.items()
+    )

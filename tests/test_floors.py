@@ -12,13 +12,14 @@ HOUSE = Path(__file__).parent.parent / "gateway"
 
 #: The longest beginning of a module's name that stands here gives its floor.
 FLOORS = {
-    0: "names errors timestamps",
-    1: "assignment statistics chunks"  # pure
+    0: "names errors timestamps scores",
+    1: "agreement assignment statistics chunks"  # pure
     " config.settings config.sections config.quantities config.addresses",
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner",
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
+    3.6: "shadows",  # what comes after the record
     4: "web",
     5: "app listening cli demo __main__",  # the roof
 }

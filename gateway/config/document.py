@@ -129,6 +129,11 @@ def _mistakes(error: ValidationError, found: Document, model: type[BaseModel]) -
         baseline=settings.get("baseline"),
         names=list(branches),
         weights=[branch.get("weight", 0) for branch in branches.values()] if sound else None,
+        shadows={
+            name
+            for name, branch in branches.items()
+            if isinstance(branch, dict) and branch.get("shadow") is True
+        },
         unit_keys={key for key in ("unit_key_env", "unit_key_file") if settings.get(key)},
     ):
         place = found.values.get((setting,), (1, 1))

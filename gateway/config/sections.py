@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -62,6 +63,35 @@ class BranchConfig(Section):
     strict_columns: bool = Field(
         default=False, description="Refuse named records that carry columns the model does not use."
     )
+    shadow: bool = Field(
+        default=False,
+        description="Gets copies of answered requests, answers nobody, and has no weight.",
+    )
+    shadow_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the answered requests that a shadow gets, chosen by request id.",
+    )
+    shadow_rows: int = Field(
+        default=256,
+        ge=1,
+        description="Most rows of copies that a shadow holds at once; others are dropped.",
+    )
+
+    @field_validator("shadow")
+    @classmethod
+    def _has_no_weight(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("weight", 0.0) > 0:
+            raise ValueError("must be left out for a branch with a weight; a shadow has none")
+        return value
+
+    @field_validator("shadow_share", "shadow_rows")
+    @classmethod
+    def _of_a_shadow(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("shadow") is False:
+            raise ValueError("must be left out without shadow: true")
+        return value
 
 
 class UnitSource(str):

@@ -39,6 +39,7 @@ def contradictions(
     baseline: str | None,
     names: list[str],
     weights: list[float] | None,
+    shadows: Set[str] = frozenset(),
     unit_keys: Set[str] = frozenset(),
 ) -> list[tuple[str, str]]:
     """Settings that are right each by itself but not together, each with what would be right.
@@ -48,6 +49,8 @@ def contradictions(
     found = []
     if baseline is not None and names and baseline not in names:
         found.append(("baseline", f"must be one of the branches: {', '.join(names)}"))
+    if baseline in shadows:
+        found.append(("baseline", "must be a branch that answers; a shadow does not"))
     if weights and not any(weight > 0 for weight in weights):
         found.append(("branches", "at least one must have a weight above 0"))
     if len(unit_keys) > 1:
@@ -83,10 +86,18 @@ class TeamConfig(Section):
     def weights(self) -> dict[Branch, float]:
         return {name: branch.weight for name, branch in self.branches.items()}
 
+    @property
+    def shadows(self) -> dict[Branch, BranchConfig]:
+        """The branches that get copies and answer nobody."""
+        return {name: branch for name, branch in self.branches.items() if branch.shadow}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         found = contradictions(
-            baseline=self.baseline, names=list(self.branches), weights=list(self.weights.values())
+            baseline=self.baseline,
+            names=list(self.branches),
+            weights=list(self.weights.values()),
+            shadows=self.shadows.keys(),
         )
         if found:
             said = "; ".join(f"{setting}: {message}" for setting, message in found)

@@ -1,12 +1,9 @@
-"""What a row says in its two derived fields: the features it was made of, and the score.
+"""What a row says of the features it was made of.
 
 Pure. Model values stay the JSON text they were, so a long number keeps its digits.
 """
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import msgspec
 
@@ -43,27 +40,3 @@ def _named(instance: bytes, columns: tuple[str, ...] | None) -> dict[str, msgspe
     if columns is None or len(columns) != len(values):
         return {str(place): value for place, value in enumerate(values)}
     return dict(zip(columns, values, strict=True))
-
-
-def score_of(
-    prediction: bytes | None, probabilities: bytes | None, classes: tuple[Any, ...] | None
-) -> float | None:
-    """P(classes[1]) if there are two, else P(predicted); None where that has no meaning."""
-    if probabilities is None:
-        return None
-    try:
-        shares = msgspec.json.decode(probabilities, type=list[float])
-        predicted = None if prediction is None else msgspec.json.decode(prediction)
-    except msgspec.ValidationError:
-        return None
-    if len(shares) == 2:
-        return _finite(shares[1])
-    if predicted is not None and classes is not None and len(classes) == len(shares):
-        for value, share in zip(classes, shares, strict=True):
-            if value == predicted:
-                return _finite(share)
-    return None
-
-
-def _finite(share: float) -> float | None:
-    return share if math.isfinite(share) else None

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.chunks import BadLine, Chunk, ChunkKey, Decision, Header, Log, Record, Request, Schema
-from gateway.monitoring.features import features_of, score_of
+from gateway.monitoring.features import features_of
 from gateway.monitoring.layout import Kind, segment_path
 from gateway.monitoring.sampling import Sample
 from gateway.names import Branch
+from gateway.scores import score_of
 
 PREDICTION_COLUMNS = (
     "ts",
@@ -144,7 +145,8 @@ class _Folder:
         branch = Branch(request.branch)
         counted = (request.epoch, request.assigned, request.branch, request.status)
         self.counts[counted] += request.rows
-        if request.status != "ok":
+        # A shadow's are sampled whatever became of them: it may fail for every user, harmlessly.
+        if request.status != "ok" and request.reason != "shadow":
             self._kept.setdefault(branch, []).append((self._place, request))
             return
         if branch not in self._samples:

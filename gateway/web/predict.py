@@ -54,7 +54,6 @@ _FAILURES: tuple[tuple[type[GatewayError], str], ...] = (
     (GatewayError, "error"),
 )
 
-
 #: The response, once, now or later: HTTP status, header lines, body.
 Respond = Callable[[int, bytes, bytes], None]
 
@@ -72,6 +71,8 @@ class Predict:
         self._fleet = fleet
         self._recorder = recorder
         self.metrics = metrics
+        #: Told of every answer, once it is given; None where nobody is to be.
+        self.given: Callable[[Exchange, Answer], None] | None = None
         self._of: Config | None = None
         self._envelope: Envelope
         self._units: UnitSources
@@ -260,6 +261,8 @@ class Flight:
             self._defect()
         else:
             self._respond(*response)
+            if self._predict.given is not None:
+                self._predict.given(self._exchange, answer)
 
     def set_exception(self, error: GatewayError) -> None:
         """The arm's failure is answered by the baseline, if it may; any other is the answer."""

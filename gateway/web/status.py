@@ -23,6 +23,7 @@ from gateway.metrics import Metrics
 from gateway.names import Branch
 from gateway.recording import Recorder
 from gateway.routing import Routing
+from gateway.shadows import Shadows
 from gateway.web.errors import json_response
 from gateway.workers.fleet import Fleet
 
@@ -39,6 +40,7 @@ class Status:
         routing: Routing,
         fleet: Fleet,
         recorder: Recorder,
+        shadows: Shadows,
         repository: Callable[[], dict[str, Any]],
         monitor: Callable[[], dict[str, Any]],
         configuration: Callable[[], dict[str, Any]],
@@ -47,6 +49,7 @@ class Status:
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
+        self._shadows = shadows
         self._repository = repository
         self._monitor = monitor
         self._configuration = configuration
@@ -81,6 +84,7 @@ class Status:
                 child.set(kind == trouble)
             diverted = (monitor.get("branches", {}).get(name) or {}).get("diverted")
             children.diverted.set(diverted is not None)
+        self._shadows.gauge()
 
     async def branches(self, request: Request) -> Response:
         config = self._routing.config
@@ -131,6 +135,7 @@ class Status:
             "baseline": name == config.baseline,
             "weight": weight,
             "share": weight / total,
+            "shadow": self._shadows.status(name),
             **slot,
             "repository": self._repository()["branches"].get(name),
             "monitoring": monitor.get("branches", {}).get(name),

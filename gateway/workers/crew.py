@@ -46,6 +46,8 @@ class Order:
     workers: int
     strict_columns: bool
     privacy: Privacy
+    #: Its workers yield the processor to all others.
+    shadow: bool = False
 
 
 class Crew:
@@ -110,6 +112,8 @@ class Crew:
             self._launch, logged=self._record, line=self._printed, dropped=self._dropped
         )
         await worker.start()
+        if self.order.shadow:
+            worker.step_back()
         self.workers.append(worker)
         try:
             order = self.order

@@ -123,7 +123,12 @@ class Keeper:
     def _order(self, move: Move) -> Order:
         config = self._config
         return Order(
-            move.fingerprint, config.model, config.workers, config.strict_columns, self._privacy
+            move.fingerprint,
+            config.model,
+            config.workers,
+            config.strict_columns,
+            self._privacy,
+            config.shadow,
         )
 
     def _aim(self, move: Move) -> None:

@@ -173,6 +173,11 @@ class Worker(asyncio.Protocol):
         if self._child is not None:
             self._child.kill()
 
+    def step_back(self) -> None:
+        """Yield the processor to all others from now on; it cannot be taken back."""
+        if self._child is not None:
+            self._child.step_back()
+
     async def stop(self) -> None:
         """Close the channel, then SIGTERM, then SIGKILL; returns when it is reaped."""
         self._stopping = True

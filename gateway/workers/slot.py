@@ -13,7 +13,14 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from gateway.errors import DeadlineExceeded, InvalidInstances, ModelError, NotReady, Overloaded
+from gateway.errors import (
+    DeadlineExceeded,
+    InvalidInstances,
+    ModelError,
+    NeverTaken,
+    NotReady,
+    Overloaded,
+)
 from gateway.metrics import BranchMetrics
 from gateway.names import Branch
 from gateway.workers.crew import Crew
@@ -254,7 +261,7 @@ class Slot:
                 following = min(following, seat.since + self._patience)
             for job in seat.flight:
                 if job.deadline <= now:
-                    self._expire(job)
+                    self._expire(job, taken=True)
                 elif not job.future.done():
                     following = min(following, job.deadline)
         self._alarm = None
@@ -263,11 +270,14 @@ class Slot:
             self._expire(job)
         self._maybe_empty()
 
-    def _expire(self, job: Job) -> None:
-        if not job.future.done():
-            job.future.set_exception(
-                DeadlineExceeded("no answer within its deadline", where=self.branch)
-            )
+    def _expire(self, job: Job, *, taken: bool = False) -> None:
+        if job.future.done():
+            return
+        if taken:
+            error = DeadlineExceeded("no answer within its deadline", where=self.branch)
+        else:
+            error = NeverTaken("no worker was free within its deadline", where=self.branch)
+        job.future.set_exception(error)
 
     # -- workers ----------------------------------------------------------------------------
 
@@ -350,8 +360,8 @@ class Slot:
 
     @property
     def _empty(self) -> bool:
-        flying = (job for seat in (*self._seats, *self._leaving) for job in seat.flight)
-        return not self._queue and all(job.future.done() for job in flying)
+        flying = [job for seat in (*self._seats, *self._leaving) for job in seat.flight]
+        return all(job.future.done() for job in (*self._queue, *flying))
 
     def _maybe_empty(self) -> None:
         if self._emptied is not None and not self._emptied.done() and self._empty:

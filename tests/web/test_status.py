@@ -21,6 +21,7 @@ from gateway.config import Config
 from gateway.names import Branch
 from gateway.recording import Recorder
 from gateway.routing import Routing
+from gateway.shadows import Shadows
 from gateway.web.status import Status
 from gateway.workers.fleet import Fleet
 
@@ -56,6 +57,7 @@ def status(routing: Routing, fleet: Slots, snapshots: Path) -> Status:
         routing=routing,
         fleet=cast(Fleet, fleet),
         recorder=cast(Recorder, SimpleNamespace(full=False)),
+        shadows=cast(Shadows, SimpleNamespace(status=lambda name: None)),
         repository=lambda: {"branches": {}},
         monitor=dict,
         configuration=lambda: {"state": "in_force"},
