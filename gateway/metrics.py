@@ -26,7 +26,7 @@ STATUSES = (
 )
 RELOADS = ("swapped", "quarantined")
 COPIES = ("ok", "invalid", "error", "timeout")
-DROPPED_COPIES = ("overload", "not_ready", "late")
+DROPPED_COPIES = ("overload", "not_ready", "late", "ended")
 WORKER_EXITS = ("retired", "not_started", "died", "too_slow")
 PUSHES = ("pushed", "failed")
 TROUBLES = ("missing", "content", "remote", "machine")
@@ -184,7 +184,8 @@ class Metrics:
         self.shadow_dropped = self._counter(
             "gateway_shadow_dropped_rows_total",
             "Rows of copies that a shadow did not compute: overload, when it held too many;"
-            " not_ready, without a loaded worker; late, when none was free within its timeout.",
+            " not_ready, without a loaded worker; late, when none was free within its timeout;"
+            " ended, with the shadow or the gateway.",
             "branch",
             "reason",
         )

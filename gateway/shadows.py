@@ -27,11 +27,12 @@ from gateway.errors import (
 from gateway.metrics import Metrics
 from gateway.monitoring.sampling import rank
 from gateway.names import Branch
-from gateway.recording import Exchange, Recorder
+from gateway.recording import LOG_LINES, Exchange, Recorder
 from gateway.routing import Assignment
 from gateway.timestamps import rfc3339
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job, Serving
+from gateway.workers.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Shadow:
         self.rows = 0
         self._bytes = 0
         self._held: set[Copy] = set()
+        self._said = (0, 0)
         self._rooms = rooms
         self._metrics = rooms.metrics.branch(branch)
         self.config: BranchConfig
@@ -84,16 +86,18 @@ class Shadow:
         if full and self._held:  # one by itself may be larger than the bound
             self._drop("overload", rows)
             return
-        copy = Copy(self, exchange, answer, size)
+        try:
+            slot = self._rooms.fleet.slot(self.branch)
+        except KeyError:  # it has just been taken out
+            self._drop("not_ready", rows)
+            return
+        copy = Copy(self, exchange, answer, size, slot)
         self._held.add(copy)
         self.rows += rows
         self._bytes += size
+        deadline = slot.now() + config.timeout
         try:
-            slot = self._rooms.fleet.slot(self.branch)
-            deadline = slot.now() + config.timeout
             slot.submit(Job(exchange.payload, rows, deadline, copy.exchange, copy))
-        except KeyError:
-            copy.set_exception(NotReady("no longer configured", where=self.branch))
         except GatewayError as error:
             copy.set_exception(error)
 
@@ -110,20 +114,29 @@ class Shadow:
             self._drop(reason, copy.exchange.rows)
             return
         status = _word(error, _STATUSES) or "error"
-        serving = self._rooms.serving(self.branch)
+        serving = copy.slot.serving
         recorder, exchange = self._rooms.recorder, copy.exchange
         recorder.failed(exchange, serving, status, error.message)
         self._count(status)
-        if isinstance(error, ModelError):
+        if isinstance(error, ModelError) and self._may_say():
             commit = serving.commit if serving is not None else ""
             recorder.logged(
                 self.branch, commit, "error", "predict", error.message, exchange.request_id
             )
 
-    def abandon(self) -> None:
-        """Wait for nothing that is under way."""
+    def end(self) -> None:
+        """Give up what is under way: users may come to this branch now, or the gateway ends."""
         for copy in list(self._held):
-            copy.set_exception(NotReady("the gateway is shutting down", where=self.branch))
+            copy.give_up()
+            self._let_go(copy)
+            self._drop("ended", copy.exchange.rows)
+
+    def _may_say(self) -> bool:
+        """As many lines a minute as are recorded: saying each would cost the users' time."""
+        minute = int(time.monotonic() // 60)
+        known, lines = self._said
+        self._said = (minute, lines + 1 if known == minute else 1)
+        return self._said[1] <= LOG_LINES
 
     def _let_go(self, copy: Copy) -> None:
         self._held.discard(copy)
@@ -142,9 +155,11 @@ class Shadow:
 class Copy:
     """A request on its way to a shadow: what its job settles. `exchange` is what is recorded."""
 
-    __slots__ = ("_done", "_shadow", "exchange", "served", "size")
+    __slots__ = ("_done", "_shadow", "exchange", "served", "size", "slot")
 
-    def __init__(self, shadow: Shadow, exchange: Exchange, served: Answer, size: int) -> None:
+    def __init__(
+        self, shadow: Shadow, exchange: Exchange, served: Answer, size: int, slot: Slot
+    ) -> None:
         of = exchange.assignment
         share = shadow.config.shadow_share
         self.exchange = Exchange(
@@ -156,11 +171,16 @@ class Copy:
         )
         self.served = served
         self.size = size
+        self.slot = slot
         self._shadow = shadow
         self._done = False
 
     def done(self) -> bool:
         return self._done
+
+    def give_up(self) -> None:
+        """Its job, done, is computed no more if it still waits; an answer to it is not recorded."""
+        self._done = True
 
     def set_result(self, answer: Answer) -> None:
         self._done = True
@@ -198,12 +218,14 @@ class Shadows:
         self._loop = asyncio.get_running_loop()
 
     def configure(self, config: Config) -> None:
-        """Put in force who is a shadow; what is under way to a former one ends as it does."""
+        """Put in force who is a shadow; the copies that one held which is none now are given up."""
         self._branches = list(config.branches)
         known, self._shadows = self._shadows, {}
         for branch, settings in config.shadows.items():
             shadow = self._shadows[branch] = known.get(branch) or Shadow(branch, self)
             shadow.config = settings
+        for branch in known.keys() - self._shadows.keys():
+            known[branch].end()
 
     def offer(self, exchange: Exchange, answer: Answer) -> None:
         """Remember a request whose answer has been handed over; its copies are made later."""
@@ -265,7 +287,7 @@ class Shadows:
     def close(self) -> None:
         """Make no more copies, and wait for none: the end of the gateway is not theirs to delay."""
         for shadow in self._shadows.values():
-            shadow.abandon()
+            shadow.end()
         self._shadows = {}
 
     def _present(self, shadow: Branch) -> Iterator[tuple[Pair, Figures]]:

@@ -107,9 +107,7 @@ def test_the_scores_of_an_answer_are_those_of_its_rows(
 def test_the_sums_of_an_answer_are_those_of_its_rows(rows: list[Any], classes: Any) -> None:
     mine, its, my_shares, its_shares = (list(column) for column in zip(*rows, strict=True))
     whole = compared(len(rows), said(mine, my_shares, classes), said(its, its_shares, classes))
-    singly = [
-        compared(1, said([a], [p], classes), said([b], [q], classes)) for a, b, p, q in rows
-    ]
+    singly = [compared(1, said([a], [p], classes), said([b], [q], classes)) for a, b, p, q in rows]
     assert whole[:3] == tuple(sum(column) for column in list(zip(*singly, strict=True))[:3])
     assert whole.difference == pytest.approx(sum(one.difference for one in singly))
 

@@ -38,6 +38,15 @@ def test_check_says_the_split_of_a_right_file(tmp_path: Path) -> None:
     assert "exp: 25.0%" in done.stdout
 
 
+def test_check_says_what_a_shadow_gets(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(RIGHT + "  dev: {shadow: true, shadow_share: 0.25}\n")
+    done = gateway("check", file)
+    assert done.returncode == 0
+    assert "exp: 25.0%" in done.stdout
+    assert "dev: a shadow, copies of 25.0% of the answered requests" in done.stdout
+
+
 @pytest.mark.parametrize("command", ["check", "serve", "export"])
 def test_a_wrong_file_ends_every_command_with_all_mistakes(tmp_path: Path, command: str) -> None:
     file = tmp_path / "gateway.yaml"

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from prometheus_client.samples import Sample
 
-from gateway.metrics import PUSHES, RELOADS, STATUSES, WORKER_EXITS, Metrics
+from gateway.metrics import (
+    COPIES,
+    DROPPED_COPIES,
+    PUSHES,
+    RELOADS,
+    STATUSES,
+    WORKER_EXITS,
+    Metrics,
+)
 from gateway.names import Branch
 
 UNITS = {"requests", "seconds", "rows", "columns", "ratio", "bytes", "lines", "workers", "exits"}
@@ -48,8 +56,18 @@ def test_every_label_child_of_a_branch_is_there_at_0() -> None:
     for result in PUSHES:
         assert value("gateway_pushes_total", result=result) == 0
     families = [f for f in metrics.registry.collect() if f.name != "gateway_branch_info"]
-    # But for the keepers, which `app` names, every family has its children.
-    assert [f.name for f in families if not f.samples] == ["gateway_keeper_restarts"]
+    for status in COPIES:
+        assert value("gateway_shadow_requests_total", status=status) == 0
+    for reason in DROPPED_COPIES:
+        assert value("gateway_shadow_dropped_rows_total", reason=reason) == 0
+    # But for the keepers, which `app` names, and what nothing was compared for, every family has
+    # its children.
+    assert [f.name for f in families if not f.samples] == [
+        "gateway_shadow_compared_rows",
+        "gateway_shadow_agreement_ratio",
+        "gateway_shadow_score_difference_ratio",
+        "gateway_keeper_restarts",
+    ]
     assert {s.value for f in families for s in f.samples if not s.name.endswith("_created")} == {0}
 
 
@@ -68,10 +86,11 @@ def test_only_the_info_metric_has_a_label_that_grows_with_commits() -> None:
     metrics = Metrics()
     metrics.branch(Branch("prod")).show_serving("a" * 40, "b" * 32)
     metrics.keeper_restarts.labels("watcher")
+    metrics.shadow_agreement.labels("dev", "prod")
     names = {s.name for s in samples(metrics) if {"commit", "fingerprint"} & s.labels.keys()}
     assert names == {"gateway_branch_info"}
     bounded = {"branch", "status", "result", "reason", "keeper", "le", "commit", "fingerprint"}
-    bounded |= {"cache"}
+    bounded |= {"cache", "served"}
     assert {label for s in samples(metrics) for label in s.labels} <= bounded
 
 

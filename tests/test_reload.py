@@ -43,6 +43,7 @@ class Story:
         self.write(prod=1)
         self.loaded = {"prod"}
         self.decisions: list[str] = []
+        self.reasons: list[str] = []
         self.applied: list[Config] = []
         self.fails = 0
         self.metrics = Metrics()
@@ -55,18 +56,25 @@ class Story:
             prepare=self._prepare,
             put_in_force=self.routing.apply,
             applied=self._applied,
-            decided=lambda decision, reason, place: self.decisions.append(decision),
+            decided=self._decided,
             trouble=lambda branch: None,
         )
 
-    def write(self, **weights: float) -> None:
-        branches = {name: {"weight": weight} for name, weight in weights.items()}
+    def write(self, **branches_or_weights: Any) -> None:
+        branches = {
+            name: given if isinstance(given, dict) else {"weight": given}
+            for name, given in branches_or_weights.items()
+        }
         text = json.dumps({"repository": "/r", "baseline": "prod", "branches": branches})
         self.file.write_text(text)
 
     def slot(self, branch: str) -> Any:
         serving = {"commit": "c" * 40} if branch in self.loaded else None
         return SimpleNamespace(state={"serving": serving, "reason": None, "state": "loading"})
+
+    def _decided(self, decision: str, reason: str, place: object) -> None:
+        self.decisions.append(decision)
+        self.reasons.append(reason)
 
     async def _prepare(self, config: Config) -> None:
         pass
@@ -126,6 +134,21 @@ def test_a_weight_waits_for_its_branch_and_then_counts_once(tmp_path: Path) -> N
 
     story = tell(tmp_path, body)
     assert story.decisions == ["config_applied"]
+
+
+def test_a_shadow_is_not_waited_for_and_the_decision_names_it(tmp_path: Path) -> None:
+    async def body(story: Story) -> None:
+        story.write(prod=1, dev={"shadow": True})
+        await wait_until_async(lambda: bool(story.decisions))
+        story.loaded.add("dev")
+        story.write(prod=1, dev=2)
+        await wait_until_async(lambda: len(story.decisions) == 2)
+
+    story = tell(tmp_path, body)
+    assert story.reasons == [
+        "weights prod 1 became prod 1, dev shadow",
+        "weights prod 1, dev shadow became prod 1, dev 2",
+    ]
 
 
 def test_a_newer_file_wins_over_one_that_waits(tmp_path: Path) -> None:

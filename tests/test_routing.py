@@ -80,6 +80,21 @@ def test_an_epoch_changes_with_salt_weights_and_content_of_an_arm_only() -> None
     assert alone.epoch == before
 
 
+def test_a_shadow_takes_no_part_in_the_split_nor_in_the_epoch() -> None:
+    without = Routing(config(), KEY, {PROD: OLD, EXP: OLD})
+    branches = {"prod": {"weight": 90}, "exp": {"weight": 10}, "dev": {"shadow": True}}
+    shadowed = Config.model_validate({"repository": "r", "baseline": "prod", "branches": branches})
+    routing = Routing(shadowed, KEY, {PROD: OLD, EXP: OLD})
+    assert routing.epoch == without.epoch
+    routing.arm_serves(Branch("dev"), NEW)
+    assert routing.epoch == without.epoch
+    users = [f"user-{n}" for n in range(500)]
+    arms = [routing.assign(user, ID).arm for user in users]
+    assert arms == [without.assign(user, ID).arm for user in users]
+    told: Any = routing.describe_epoch(routing.epoch)
+    assert set(told["weights"]) == {PROD, EXP}
+
+
 def test_an_epoch_is_described_by_what_it_was_taken_over() -> None:
     routing = Routing(config(), KEY, {PROD: OLD})
     first = routing.epoch

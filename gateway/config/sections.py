@@ -74,7 +74,7 @@ class BranchConfig(Section):
         description="Share of the answered requests that a shadow gets, chosen by request id.",
     )
     shadow_rows: int = Field(
-        default=256,
+        default=1024,
         ge=1,
         description="Most rows of copies that a shadow holds at once; others are dropped.",
     )

@@ -137,6 +137,23 @@ def test_rows_that_are_not_ok_are_all_kept_and_the_rest_is_weighted() -> None:
     }
 
 
+def test_the_rows_of_a_shadow_are_sampled_whatever_became_of_them() -> None:
+    """It may fail for every user: git is not to grow with that."""
+    lines = [header(sample_rows=10)]
+    shadow: dict[str, Any] = {"branch": "dev", "reason": "shadow"}
+    lines += [request(number, **shadow) for number in range(50)]
+    lines += [request(50 + n, status="error", predictions=None, **shadow) for n in range(150)]
+    lines += [request(number) for number in range(200)]
+    contents = made_of(lines)
+    rows = predictions(contents, "dev")
+    assert [row["weight"] for row in rows] == ["20.0"] * 10
+    assert {row["status"] for row in rows} == {"ok", "error"}
+    # The same requests are kept of the branch that answered them, so that rows pair up.
+    kept = {row["request_id"] for row in rows}
+    assert kept == {row["request_id"] for row in predictions(contents)}
+    assert contents.counts[EPOCH, "dev", "dev", "error"] == 150
+
+
 @pytest.mark.parametrize(
     ("columns", "instance", "features"),
     [
