@@ -414,3 +414,30 @@ def test_only_a_shadows_workers_yield_the_processor(tmp_path: Path) -> None:
             assert nice == {PROD: here, DEV: min(19, here + 10)}
 
     within(body)
+
+
+#: Loads once; a second worker of it never does.
+LOADS_ONCE = """
+import os, pathlib, time
+mark = pathlib.Path({mark!r})
+while mark.exists():
+    time.sleep(0.01)
+mark.touch()
+def predict(model, instances): os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_copy_that_a_worker_died_on_is_recorded_though_no_other_came_in_time(
+    tmp_path: Path,
+) -> None:
+    async def body() -> None:
+        mark = tmp_path / "mark"
+        dev = serving_code(tmp_path, LOADS_ONCE.format(mark=str(mark)), DEV)
+        async with story(tmp_path, dev, timeout="500ms") as told:
+            asked = await told.answered()
+            await told.ended(timeout=1)
+            (record,) = told.copies()
+            assert (record.request_id, record.status) == (asked.request_id, "timeout")
+            mark.unlink()
+
+    within(body)

@@ -273,7 +273,7 @@ class Slot:
     def _expire(self, job: Job, *, taken: bool = False) -> None:
         if job.future.done():
             return
-        if taken:
+        if taken or job.alone:  # a worker died on it before
             error = DeadlineExceeded("no answer within its deadline", where=self.branch)
         else:
             error = NeverTaken("no worker was free within its deadline", where=self.branch)
