@@ -292,7 +292,9 @@ async def foreign(told: Story, payload: bytes) -> tuple[Exchange, Answer]:
     return exchange, await told.world.submit([[1]])
 
 
-def test_failures_are_recorded_each_and_said_as_often_as_a_branch_may(tmp_path: Path) -> None:
+def test_failures_are_recorded_each_and_said_as_often_as_a_branch_may(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body() -> None:
         dev = serving_code(tmp_path, RAISES, DEV)
         async with story(tmp_path, dev, timeout="60s", shadow_rows=10_000) as told:
@@ -308,6 +310,8 @@ def test_failures_are_recorded_each_and_said_as_often_as_a_branch_may(tmp_path: 
             assert {line.request_id for line in lines} <= set(asked)
             # Two where the clock's minute turned in between.
             assert len(lines) in (LOG_LINES, LOG_LINES + 50)
+            said = [one for one in caplog.records if "no such feature" in one.getMessage()]
+            assert len(said) == len(lines)
 
     within(body)
 
