@@ -62,6 +62,10 @@ class BranchConfig(Section):
     strict_columns: bool = Field(
         default=False, description="Refuse named records that carry columns the model does not use."
     )
+    accelerate: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Answer by a faster form of the model, once tried against it; off: never.",
+    )
 
 
 class UnitSource(str):

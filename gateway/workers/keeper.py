@@ -123,7 +123,12 @@ class Keeper:
     def _order(self, move: Move) -> Order:
         config = self._config
         return Order(
-            move.fingerprint, config.model, config.workers, config.strict_columns, self._privacy
+            move.fingerprint,
+            config.model,
+            config.workers,
+            config.strict_columns,
+            self._privacy,
+            config.accelerate,
         )
 
     def _aim(self, move: Move) -> None:
@@ -231,6 +236,7 @@ class Keeper:
                 "probed_rows": probed.rows,
                 "seconds": round(seconds, 3),
                 "versions": crew.ready.versions if crew.ready else {},
+                "accelerated": crew.ready.accelerated if crew.ready else "",
             }
             reason = f"loaded and probed by {probed.by}" if probed.rows else "loaded, unprobed"
             self._around.decided(self.branch, move.commit, "serving", reason, evidence)
@@ -357,6 +363,7 @@ class Keeper:
             "classes": ready.classes if ready is not None else None,
             "kind": ready.kind if ready is not None else None,
             "versions": ready.versions if ready is not None else None,
+            "accelerated": ready.accelerated if ready is not None else None,
         }
 
     async def close(self, reason: str) -> None:
