@@ -66,9 +66,9 @@ def batches(width: int, known: Any, where: Where) -> Iterator[Any]:
     if known is not None:
         yield known
     random = np.random.default_rng(0)
+    most = max(1, _MOST_CELLS // width)
     for size in _SIZES:
-        if size == 1 or size * width <= _MOST_CELLS:
-            yield _made(random, size, width, known, where)
+        yield _made(random, min(size, most), width, known, where)
 
 
 def holed(batch: Any) -> Any:
