@@ -12,6 +12,7 @@ from .own import as_list
 
 #: Trees work in float32: beyond its range a number is as good as infinite.
 _LARGEST = 3.0e38
+_SQUARED = _LARGEST**2
 #: Closer than this and the label is predict's, not ours. More than twice what a quick form's
 #: scores may be off, so that it cannot turn a label.
 _TIE = 1e-8
@@ -73,6 +74,9 @@ def by_quick(estimator: Estimator, quick: Quick, matrix: Any, missing: bool) -> 
 
 def finite(matrix: Any) -> bool:
     """Comparisons with NaN are false, so this is cheaper than asking each element."""
+    # One call settles nearly every matrix: no number is larger than the root of all squares.
+    if np.vdot(matrix, matrix) < _SQUARED:
+        return True
     return bool(matrix.max() < _LARGEST and matrix.min() > -_LARGEST)
 
 
