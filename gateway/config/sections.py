@@ -64,7 +64,8 @@ class BranchConfig(Section):
     )
     accelerate: Literal["auto", "off"] = Field(
         default="auto",
-        description="Answer by a faster form of the model, once tried against it; off: never.",
+        description="Answer by a faster form of the model if, tried at load, its labels are the "
+        "same and its numbers within 1e-9; `off`: never.",
     )
 
 

@@ -50,8 +50,8 @@ class Hello(msgspec.Struct, frozen=True):
 class Ready(msgspec.Struct, frozen=True):
     """What a loaded model says of itself.
 
-    `together`: whether requests share a call; `accelerated`: what answers in the model's place,
-    or why it answers itself.
+    `together`: whether requests share a call; `accelerated`: the `form` that answers in the
+    model's place, None where none does, and the `reason`.
     """
 
     columns: tuple[str, ...] | None
@@ -59,7 +59,7 @@ class Ready(msgspec.Struct, frozen=True):
     kind: str
     versions: dict[str, str]
     together: bool
-    accelerated: str
+    accelerated: dict[str, str | None]
 
 
 class Failed(msgspec.Struct, frozen=True):

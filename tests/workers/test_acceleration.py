@@ -89,7 +89,7 @@ def standard(model: Any, root: Path = NOWHERE, *, wanted: bool = True) -> Standa
         redact=frozenset(),
         withhold=False,
         quick=quick,
-        accelerated=said,
+        why=said,
     )
 
 
@@ -249,7 +249,7 @@ def of(reply: Reply) -> tuple[list[Any], list[Any] | None]:
 @given(drawn=st.data())
 def test_a_faster_form_answers_as_predict_does(name: str, drawn: Any) -> None:
     model, fast, edges = served(name)
-    assert fast._quick is not None, fast.accelerated
+    assert fast._quick is not None, fast.why
     given_rows = drawn.draw(rows(edges, missing=fast._quick.missing))
     replies = fast.answer([json.dumps([row]).encode() for row in given_rows])
     predictions = [of(reply)[0][0] for reply in replies]
@@ -317,7 +317,7 @@ def test_binned_boosting_too_large_for_a_second_form_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(trees, "_MOST_BYTES", 0)
-    said = standard(fitted(HistGradientBoostingRegressor(max_iter=2), "numbers")).accelerated
+    said = standard(fitted(HistGradientBoostingRegressor(max_iter=2), "numbers")).why
     assert said.startswith("scikit-learn: a second form of its")
 
 
@@ -390,9 +390,40 @@ def test_a_form_that_answers_otherwise_is_found_out_and_the_model_itself_serves(
     model = fitted(make(), kind, holes=holes)
     monkeypatch.setattr(where, what, how(getattr(where, what)))
     served = standard(model)
-    assert served.accelerated == "scikit-learn: its faster form answered otherwise in a trial"
+    assert served.why == "scikit-learn: its faster form answered otherwise in a trial"
     x = data(kind)[0]
     assert of(served.answer([json.dumps(x.tolist()).encode()])[0])[0] == model.predict(x).tolist()
+
+
+def test_numbers_of_a_regressor_are_compared_on_their_own_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong in the third digit is wrong, also where the numbers are smaller than the tolerance."""
+    x, y = data("numbers")
+    model = LinearRegression().fit(x, y * 1e-13)
+    assert standard(model).form == "numpy"
+    real = linear.regressor
+    monkeypatch.setattr(linear, "regressor", lambda of: lambda x, m: real(of)(x, m) + 1e-14)
+    assert "answered otherwise" in standard(model).why
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1.0, -2.0], True),
+        ([2.9e38] * 30, True),  # whose squares add up to more than that of the largest
+        ([1.0, 3.1e38], False),
+        ([-3.1e38, 0.0], False),
+        ([1e300, 1.0], False),
+        ([np.inf, 1.0], False),
+        ([-np.inf, np.inf], False),
+        ([np.nan, 1.0], False),
+    ],
+)
+def test_rows_count_as_finite_where_each_number_is_one_in_float32(
+    row: list[float], expected: bool
+) -> None:
+    assert answers.finite(np.array([row, row])) is expected
 
 
 @pytest.mark.parametrize("name", ["golden", "reference"])
@@ -409,10 +440,10 @@ def test_the_branchs_own_rows_are_tried(
     monkeypatch.setattr(linear, "regressor", odd)
     metrics = tmp_path / "metrics"
     metrics.mkdir()
-    assert standard(model, tmp_path).accelerated == "numpy"
+    assert standard(model, tmp_path).form == "numpy"
     key = {"golden": "instances", "reference": "examples"}[name]
     (metrics / f"{name}.json").write_text(json.dumps({key: [[1] * WIDTH, [4711] * WIDTH]}))
-    assert "answered otherwise" in standard(model, tmp_path).accelerated
+    assert "answered otherwise" in standard(model, tmp_path).why
 
 
 @pytest.mark.parametrize(
@@ -421,10 +452,12 @@ def test_the_branchs_own_rows_are_tried(
 def test_rows_that_cannot_be_used_are_left_to_the_probe(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "golden.json").write_text(text)
-    assert standard(fitted(LinearRegression(), "numbers"), tmp_path).accelerated == "numpy"
+    assert standard(fitted(LinearRegression(), "numbers"), tmp_path).form == "numpy"
 
 
-def test_a_slow_model_is_tried_with_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_model_is_tried_with_fewer_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     real = answers.by_model
 
@@ -434,12 +467,19 @@ def test_a_slow_model_is_tried_with_fewer_rows(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(module, "by_model", by_model)
     model = fitted(LogisticRegression(), "two")
-    assert standard(model).accelerated == "numpy"
+    monkeypatch.setattr(module, "_SECONDS", 60.0)
+    assert standard(model).form == "numpy"
     usual, asked[:] = list(asked), []
     monkeypatch.setattr(module, "_SECONDS", -1.0)
-    assert standard(model).accelerated == "numpy"
+    assert standard(model).form == "numpy"
     assert usual == [64, 64, 1, 256, 127]  # the second: the first with gaps, which it refuses
     assert asked == [64, 64]
+    asked.clear()
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "golden.json").write_text(json.dumps({"instances": [[1] * WIDTH] * 3}))
+    why = standard(model, tmp_path).why
+    assert asked == [3, 3, 64]  # made ones are tried however long the branch's own took
+    assert why.startswith("answered 67 rows, 3 of them the branch's own, as the model does")
 
 
 class Strange(LogisticRegression):  # type: ignore[misc]
@@ -482,14 +522,14 @@ def test_what_has_no_faster_form_says_why_and_is_served(model: Any, reason: str)
         warnings.simplefilter("ignore")
         model.fit(x, y)
     served = standard(model)
-    assert served.accelerated == reason
+    assert served.why == reason
     assert of(served.answer([json.dumps(x.tolist()).encode()])[0])[0] == model.predict(x).tolist()
 
 
 def test_several_outputs_of_a_classifier_are_left_to_it() -> None:
     x, y = data("two")
     model = RandomForestClassifier(2, random_state=0).fit(x, np.column_stack([y, y[::-1]]))
-    assert standard(model).accelerated == (
+    assert standard(model).why == (
         "scikit-learn: several outputs of a classifier have no faster form"
     )
 
@@ -499,11 +539,11 @@ def test_another_scikit_learn_serves_itself(monkeypatch: pytest.MonkeyPatch) -> 
     model = fitted(RandomForestClassifier(2), "two")
     with monkeypatch.context() as patched:
         patched.setattr(sklearn.tree._tree, "NODE_DTYPE", np.dtype([("left", "i8")]))
-        assert standard(model).accelerated == (
+        assert standard(model).why == (
             "scikit-learn: this scikit-learn's trees have a form that is not known"
         )
     monkeypatch.delattr(sklearn.ensemble._gradient_boosting, "predict_stages")
-    said = standard(model).accelerated
+    said = standard(model).why
     assert said.startswith("scikit-learn: its faster form could not be made: ImportError")
 
 
@@ -512,7 +552,7 @@ def test_another_scikit_learn_serves_itself(monkeypatch: pytest.MonkeyPatch) -> 
 def test_refusals_are_those_of_the_model_itself(name: str) -> None:
     model, fast, _ = served(name)
     slow = standard(model, wanted=False)
-    assert slow.accelerated == "scikit-learn: accelerate is off"
+    assert slow.why == "scikit-learn: accelerate is off"
     row = [0.0] * WIDTH
     for odd in (
         [[None, *row[1:]]],
@@ -529,11 +569,6 @@ def test_refusals_are_those_of_the_model_itself(name: str) -> None:
         assert fast.answer(payloads) == slow.answer(payloads)
 
 
-def named(state: dict[str, Any]) -> str:
-    said: str = state["accelerated"]
-    return said
-
-
 def test_the_setting_reaches_the_worker_and_a_change_loads_beside(tmp_path: Path) -> None:
     model = pickle.dumps(fitted(scaled(LogisticRegression()), "two"))
     row = data("two")[0][0].tolist()
@@ -542,12 +577,12 @@ def test_the_setting_reaches_the_worker_and_a_change_loads_beside(tmp_path: Path
         async with running(tmp_path) as world:
             move = snapshot(tmp_path, {"models/model.pkl": model})
             state = await world.settled(move)
-            assert named(state) == "numpy"
+            assert state["accelerated"]["form"] == "numpy"
             said = [await world.ask([row])]
             branches = {PROD: BranchConfig(accelerate="off")}
             await world.fleet.configure(branches, LimitsConfig(), Privacy())
-            reason = "scikit-learn: accelerate is off"
-            await wait_until_async(lambda: named(world.state()) == reason)
+            itself = {"form": None, "reason": "scikit-learn: accelerate is off"}
+            await wait_until_async(lambda: world.state()["accelerated"] == itself)
             said.append(await world.ask([row]))
             assert said == [[pickle.loads(model).predict([row])[0]]] * 2
             assert world.state()["workers"][0]["pid"] != state["workers"][0]["pid"]
@@ -562,7 +597,8 @@ def test_a_predict_of_the_branchs_own_is_left_alone(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path) as world:
             state = await world.settled(snapshot(tmp_path, files))
-            assert named(state) == "src/serve.py: its own predict answers"
+            reason = "src/serve.py: its own predict answers"
+            assert state["accelerated"] == {"form": None, "reason": reason}
             assert await world.ask([[1, 2, 3, 4, 5]]) == [0]
 
     asyncio.run(story())
@@ -580,8 +616,13 @@ def test_status_and_the_decision_say_what_answers(
     gateways.append(gateway)
     gateway.start()
     wait_until(lambda: gateway.serving("exp"))
-    assert gateway.branch("prod")["accelerated"] == "compiled trees"
-    assert gateway.branch("exp")["accelerated"] == "scikit-learn: a SVC has no faster form"
+    said = gateway.branch("prod")["accelerated"]
+    assert said["form"] == "compiled trees"
+    assert "as the model does: the same labels, numbers off by 0 at most" in said["reason"]
+    reason = "scikit-learn: a SVC has no faster form"
+    assert gateway.branch("exp")["accelerated"] == {"form": None, "reason": reason}
+    assert gateway.metric('gateway_branch_accelerated{branch="prod"}') == 1.0
+    assert gateway.metric('gateway_branch_accelerated{branch="exp"}') == 0.0
     x = data("two")[0][:20]
     body = gateway.predict(x.tolist()).json()
     assert body["predictions"] == forest.predict(x).tolist()
@@ -590,4 +631,4 @@ def test_status_and_the_decision_say_what_answers(
     assert isinstance(paths, list)
     text = git(remote.path, "show", f"refs/heads/prod:{paths[0]}")
     evidence = [json.loads(row["evidence"]) for row in csv.DictReader(io.StringIO(text))]
-    assert evidence[0]["accelerated"] == "compiled trees"
+    assert evidence[0]["accelerated"] == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -97,19 +98,31 @@ def _decided(scores: Any) -> bool:
     return bool(gaps.min() >= _TIE)
 
 
-def agree(given: Answered, expected: Answered, tolerance: float) -> bool:
-    """Labels identical; numbers of a regressor, and probabilities, within the tolerance."""
-    return _alike(given[0], expected[0], tolerance) and _alike(given[1], expected[1], tolerance)
+def difference(given: Answered, expected: Answered, *, labels: bool) -> float:
+    """The largest of any number; infinite where a label differs.
+
+    What a regressor answers has no scale of its own: its difference counts as it is or as a
+    share of the number, whichever is more.
+    """
+    if labels:
+        return _off(given[1], expected[1]) if given[0] == expected[0] else math.inf
+    return _off(given[0], expected[0], shares=True)
 
 
-def _alike(given: Sequence[Any] | None, expected: Sequence[Any] | None, tolerance: float) -> bool:
+def _off(
+    given: Sequence[Any] | None, expected: Sequence[Any] | None, *, shares: bool = False
+) -> float:
     if given is None or expected is None:
-        return given is expected
+        return 0.0 if given is expected else math.inf
     one, other = np.asarray(given), np.asarray(expected)
-    if one.shape != other.shape:
-        return False
-    if one.dtype.kind != "f" or other.dtype.kind != "f":
-        return list(given) == list(expected)
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    with np.errstate(invalid="ignore"):
-        return bool((same | (np.abs(one - other) <= tolerance)).all())
+    if one.shape != other.shape or one.dtype != other.dtype or one.dtype.kind != "f":
+        return math.inf
+    differ = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+    one, other = one[differ], other[differ]
+    if not len(one):
+        return 0.0
+    off = np.abs(one - other)
+    if shares:
+        off = np.maximum(off, off / np.abs(other))
+    most = float(off.max())
+    return math.inf if math.isnan(most) else most

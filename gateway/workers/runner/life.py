@@ -30,7 +30,12 @@ class Served(Protocol):
     @property
     def together(self) -> bool: ...
     @property
-    def accelerated(self) -> str: ...
+    def form(self) -> str | None:
+        """The faster form of a model that answers in its place."""
+
+    @property
+    def why(self) -> str:
+        """Why that, or why none does."""
 
     def answer(self, payloads: Sequence[bytes]) -> list[frames.Reply]:
         """One reply for each payload, in order; never raises."""
@@ -80,7 +85,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             "kind": served.kind,
             "versions": source.versions(),
             "together": served.together,
-            "accelerated": served.accelerated,
+            "accelerated": {"form": served.form, "reason": served.why},
         }
         _say(channel, b"R", ready)
     except BaseException as error:
@@ -122,7 +127,7 @@ def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
     from .standard import Standard
 
     estimator = examined(loaded.model)
-    quick, said = accelerated(
+    quick, why = accelerated(
         estimator,
         Path(order["root"]),
         wanted=order["accelerate"] != "off",
@@ -134,7 +139,7 @@ def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
         redact=redact,
         withhold=order["withhold"],
         quick=quick,
-        accelerated=said,
+        why=why,
     )
 
 

@@ -31,9 +31,10 @@ class Standard:
         redact: frozenset[str],
         withhold: bool,
         quick: Quick | None = None,
-        accelerated: str = "",
+        why: str = "",
     ) -> None:
-        self.accelerated = accelerated
+        self.form = quick.name if quick is not None else None
+        self.why = why
         self.kind = estimator.kind
         self.columns = estimator.columns
         self.classes = estimator.classes
