@@ -111,16 +111,25 @@ class Tree:
         """A short name of each process, by its command line."""
         return {pid: label(line) for pid in self.members() if (line := _command(pid))}
 
-    def stop(self) -> None:
-        """End it in order, and then whatever is left of it at once."""
-        members = self.members()
+    def kill(self) -> None:
+        """kill -9 of the first process alone."""
+        self._child.kill()
+        self._child.wait()
+
+    def end(self, seconds: float = _ORDERLY_SECONDS) -> int:
+        """SIGTERM to the first process, kill -9 where it takes longer; its exit code."""
+        self.members()  # all are known before their parent is gone
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
             try:
-                self._child.wait(_ORDERLY_SECONDS)
+                self._child.wait(seconds)
             except subprocess.TimeoutExpired:
                 self._child.kill()
-        self._child.wait()
+        return self._child.wait()
+
+    def stop(self, seconds: float = _ORDERLY_SECONDS) -> int:
+        """End it in order, and then whatever is left of it at once; its exit code."""
+        code = self.end(seconds)
         end = time.monotonic() + _ORDERLY_SECONDS
         while (members := [pid for pid in self.members() if pid != self._child.pid]) and (
             time.monotonic() < end
@@ -128,6 +137,7 @@ class Tree:
             for pid in members:
                 _kill(pid)
             time.sleep(0.05)
+        return code
 
 
 def label(command: Sequence[str]) -> str:
