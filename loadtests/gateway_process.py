@@ -17,18 +17,23 @@ from loadtests.bench.processes import Tree
 from loadtests.repository import DidNotLand
 
 _READY_SECONDS = 90.0
-_LANDED_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
 
 class GatewayProcess:
-    """One gateway on one port, however often it is started. `settings` become gateway.yaml."""
+    """One gateway on one port, however often it is started. `settings` become gateway.yaml.
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    What is waited for must come within `patience` seconds.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], *, patience: float = 60.0
+    ) -> None:
         self.file = folder / "gateway.yaml"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
+        self._patience = patience
         self._settings = {
             **settings,
             "listen": f"127.0.0.1:{self.port}",
@@ -37,6 +42,7 @@ class GatewayProcess:
         self._tree: Tree | None = None
         self._starts = 0
         self._is_down = False
+        self._is_over = False
 
     @property
     def tree(self) -> Tree:
@@ -76,14 +82,14 @@ class GatewayProcess:
 
     def end(self) -> int:
         """SIGTERM to the front; its exit code once it has ended in order."""
-        self._is_down = True
+        self._is_over = True
         return self.tree.end(_STOP_SECONDS)
 
     def stop(self) -> int:
         """End it, and whatever is left of it; the exit code. 0 where nothing was started."""
         if self._tree is None:
             return 0
-        self._is_down = True
+        self._is_over = True
         return self._tree.stop(_STOP_SECONDS)
 
     # What it says
@@ -104,12 +110,13 @@ class GatewayProcess:
 
         self.until(serves, f"{branch} serves {commit[:12]}")
 
-    def until(
-        self, condition: Callable[[], bool], what: str, seconds: float = _LANDED_SECONDS
-    ) -> None:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float | None = None) -> None:
         """Until the condition holds; a gateway that cannot be asked just now does not hold it."""
+        seconds = seconds or self._patience
         end = time.monotonic() + seconds
         while not _holds(condition):
+            if self._is_over:
+                raise DidNotLand(f"the gateway was stopped before this: {what}")
             if not self._is_down and (code := self.tree.exit_code) is not None:
                 raise DidNotLand(f"the gateway ended with {code}:\n{self.tree.words()}")
             if time.monotonic() > end:

@@ -9,6 +9,7 @@ from gateway.demo.repository import git
 from gateway.errors import GatewayError
 
 _PUSHES = 10
+_NOT_OURS = ("!/monitoring/", "!/logs/")
 
 
 class DidNotLand(Exception):
@@ -34,12 +35,16 @@ class Commits:
 
 
 class Clone:
-    """Somebody's clone: commits, merges and pushes while the gateway pushes too."""
+    """Somebody's clone: commits, merges and pushes while the gateway pushes too.
+
+    Its work tree is without what the gateway writes, which may be a lot.
+    """
 
     def __init__(self, folder: Path, repository: Path) -> None:
         self.folder = folder
         if not folder.exists():
-            git(folder.parent, "clone", "--quiet", str(repository), str(folder))
+            git(folder.parent, "clone", "--quiet", "--no-checkout", str(repository), str(folder))
+            git(folder, "sparse-checkout", "set", "--no-cone", "/*", *_NOT_OURS)
 
     def git(self, *arguments: str) -> str:
         return git(self.folder, *arguments)

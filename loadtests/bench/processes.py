@@ -102,14 +102,19 @@ class Tree:
     def memory(self) -> dict[int, Memory]:
         found = {}
         for pid in self.members():
-            peak = _kibibytes(pid, "status", "VmHWM")
+            peak = kibibytes(pid, "status", "VmHWM")
             if peak is not None:
-                found[pid] = Memory(peak, _kibibytes(pid, "smaps_rollup", "Pss"))
+                found[pid] = Memory(peak, kibibytes(pid, "smaps_rollup", "Pss"))
         return found
 
     def labels(self) -> dict[int, str]:
         """A short name of each process, by its command line."""
         return {pid: label(line) for pid in self.members() if (line := _command(pid))}
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._child.pid
 
     def kill(self) -> None:
         """kill -9 of the first process alone."""
@@ -176,7 +181,8 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def _kibibytes(pid: int, file: str, name: str) -> int | None:
+def kibibytes(pid: int, file: str, name: str) -> int | None:
+    """Bytes, where a line of that file of /proc/<pid> says KiB; None where there is none."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:
