@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system load bench lint clean
+.PHONY: help setup demo test test-system load soak bench lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-system: setup  ## the tests against installed tools; one that is missing sk
 load: setup  ## users on a demonstration while weights change and merges land; ARGS=--web for a page
 	@$(BIN)/python -m loadtests $(ARGS)
 
+soak: setup  ## ten minutes of users, merges, kills and overload, then an audit; ARGS='--minutes 2'
+	@$(BIN)/python -m loadtests.soak $(ARGS)
+
 bench: setup  ## the race with its peers, about an hour; ARGS=--quick for a smoke run
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
@@ -46,5 +49,5 @@ lint: setup  ## format, lint and types
 	$(BIN)/python -m mypy
 
 clean:  ## remove what the others made
-	rm -rf .venv .demo .gateway .bench .load .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .demo .gateway .bench .load .soak .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find gateway loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

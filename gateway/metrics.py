@@ -53,6 +53,7 @@ class BranchMetrics:
         self.queue_rows = metrics.queue_rows.labels(branch)
         self.ready = metrics.branch_ready.labels(branch)
         self.quarantined = metrics.branch_quarantined.labels(branch)
+        self.accelerated = metrics.branch_accelerated.labels(branch)
         self.workers = metrics.workers.labels(branch)
         self.reloads = {r: metrics.reloads.labels(branch, r) for r in RELOADS}
         self.worker_exits = {r: metrics.worker_exits.labels(branch, r) for r in WORKER_EXITS}
@@ -135,6 +136,11 @@ class Metrics:
         self.branch_quarantined = self._gauge(
             "gateway_branch_quarantined",
             "1 while the branch's tip holds something that could not be loaded or probed.",
+            "branch",
+        )
+        self.branch_accelerated = self._gauge(
+            "gateway_branch_accelerated",
+            "1 while a faster form of the branch's model answers, 0 while the model itself does.",
             "branch",
         )
         self.branch_weight = self._gauge(

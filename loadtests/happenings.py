@@ -9,8 +9,9 @@ from itertools import cycle
 
 from gateway.demo.repository import CHALLENGER, PROD
 from gateway.errors import GatewayError
-from loadtests.demonstration import WEIGHTS, Demonstration, DidNotLand
+from loadtests.demonstration import WEIGHTS, Demonstration
 from loadtests.judge import Judge
+from loadtests.repository import DidNotLand
 
 _STEPS = ({PROD: 50.0, CHALLENGER: 50.0}, {PROD: 90.0, CHALLENGER: 10.0}, WEIGHTS)
 
@@ -57,19 +58,19 @@ class Happenings:
 
     def _weigh(self, weights: dict[str, float]) -> None:
         self._judge.changing()
-        self._demonstration.weigh(weights)
-        self._demonstration.until_weighed(weights)
+        self._demonstration.gateway.weigh(weights)
+        self._demonstration.gateway.until_weighed(weights)
         self._judge.settled(weights)
         self._note("weight changes", str(weights))
 
     def _train(self) -> None:
         commit = self._demonstration.person.train()
-        self._demonstration.until_served(CHALLENGER, commit)
+        self._demonstration.gateway.until_served(CHALLENGER, commit)
         self._note("new models", commit)
 
     def _merge(self) -> None:
         commit = self._demonstration.person.merge()
-        self._demonstration.until_served(PROD, commit)
+        self._demonstration.gateway.until_served(PROD, commit)
         self._note("merges", commit)
 
     def _note(self, what: str, which: str) -> None:

@@ -6,7 +6,6 @@ land meanwhile. With `--host` it loads the gateway that is there, and changes no
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import sys
@@ -18,28 +17,25 @@ from typing import Any
 import gevent
 from locust import FastHttpUser, between, events, task
 from locust.env import Environment
-from sklearn.datasets import load_breast_cancer
 
 # locust puts this file's folder on the path, not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loadtests.demonstration import WEIGHTS, Demonstration, DidNotLand
+from loadtests.answers import BadAnswer, said
+from loadtests.demonstration import WEIGHTS, Demonstration
 from loadtests.happenings import Happenings
 from loadtests.judge import Judge
+from loadtests.questions import MOST_ROWS, Questions
+from loadtests.repository import DidNotLand
 
 log = logging.getLogger("loadtests")
-
-CUSTOMERS = 300
-MOST_ROWS = 64
 
 
 class Scene:
     """What the users of one process share: the gateway, the judge, the happenings."""
 
     def __init__(self) -> None:
-        data = load_breast_cancer()
-        self.names: list[str] = [str(name) for name in data.feature_names]
-        self.rows: list[list[float]] = data.data.tolist()
+        self.questions = Questions(random.Random())
         self.demonstration: Demonstration | None = None
         self.judge: Judge | None = None
         self.happenings: Happenings | None = None
@@ -51,8 +47,8 @@ class Scene:
         if self.demonstration is None:
             return
         try:
-            self.demonstration.weigh(WEIGHTS)
-            self.demonstration.until_weighed(WEIGHTS)
+            self.demonstration.gateway.weigh(WEIGHTS)
+            self.demonstration.gateway.until_weighed(WEIGHTS)
         except DidNotLand as error:
             self.troubles.append(str(error))
             return
@@ -115,7 +111,7 @@ def _open(environment: Environment, **_: Any) -> None:
             scene.demonstration.stop()
             log.error("%s", error)
             sys.exit(2)
-        environment.host = scene.demonstration.url
+        environment.host = scene.demonstration.gateway.url
     log.info("the gateway is %s", environment.host)
 
 
@@ -165,60 +161,35 @@ class Client(FastHttpUser):
 
     @task(5)
     def one_named_row(self) -> None:
-        self._ask("named, 1 row", [self._named(random.choice(scene.rows))])
+        self._ask("named, 1 row", 1, named=True)
 
     @task(5)
     def one_array_row(self) -> None:
-        self._ask("array, 1 row", [random.choice(scene.rows)])
+        self._ask("array, 1 row", 1, named=False)
 
     @task(2)
     def several_named_rows(self) -> None:
-        rows = random.sample(scene.rows, random.randint(2, MOST_ROWS))
-        self._ask(f"named, 2 to {MOST_ROWS} rows", [self._named(row) for row in rows])
+        self._ask(f"named, 2 to {MOST_ROWS} rows", scene.questions.several(), named=True)
 
     @task(2)
     def several_array_rows(self) -> None:
-        rows = random.sample(scene.rows, random.randint(2, MOST_ROWS))
-        self._ask(f"array, 2 to {MOST_ROWS} rows", rows)
+        self._ask(f"array, 2 to {MOST_ROWS} rows", scene.questions.several(), named=False)
 
-    @staticmethod
-    def _named(row: list[float]) -> dict[str, float]:
-        pairs = list(zip(scene.names, row, strict=True))
-        random.shuffle(pairs)  # the order of names says nothing
-        return dict(pairs)
-
-    def _ask(self, what: str, instances: list[Any]) -> None:
-        number = random.randrange(CUSTOMERS)
-        unit = f"customer-{number}"
-        body: dict[str, Any] = {"instances": instances}
-        headers = {}
-        # A customer is known by a header here, by a field of the body there: it is the same one.
-        if random.random() < 0.5:
-            headers["X-User-Id"] = unit
-        else:
-            body["unit"] = unit
+    def _ask(self, what: str, rows: int, *, named: bool) -> None:
+        unit = scene.questions.customer()
+        instances = scene.questions.instances(rows, named=named)
+        body, headers = scene.questions.addressed(unit, instances)
         asked = scene.judge.asked() if scene.judge is not None else None
         with self.client.post(
             "/predict", json=body, headers=headers, name=what, catch_response=True
         ) as response:
-            complaint = _shape(response, len(instances))
-            if complaint is None and scene.judge is not None and asked is not None:
-                said = json.loads(response.text)
-                complaint = scene.judge.complaint(asked, unit, said["branch"], said["commit"])
-            if complaint is not None:
-                response.failure(complaint)
-
-
-def _shape(response: Any, rows: int) -> str | None:
-    """What is wrong with the form of an answer, whoever gave it."""
-    if response.status_code != 200:
-        return f"status {response.status_code}: {(response.text or '')[:200]}"
-    try:
-        said = json.loads(response.text)
-        given = len(said["predictions"]), len(said.get("probabilities", said["predictions"]))
-        header = response.headers["Gateway-Commit"]
-        if said["commit"] != header or not said["branch"] or not said["request_id"]:
-            return f"header and body disagree about the commit: {header} and {said['commit']}"
-    except (ValueError, KeyError, TypeError) as error:
-        return f"an answer of another form: {error!r}"
-    return None if given == (rows, rows) else f"{rows} rows were asked for, {given} answered"
+            try:
+                commit = response.headers.get("Gateway-Commit") if response.headers else None
+                answer = said(response.status_code, response.content or b"", commit, rows)
+            except BadAnswer as error:
+                response.failure(str(error))
+                return
+            if scene.judge is not None and asked is not None:
+                complaint = scene.judge.complaint(asked, unit, answer.branch, answer.commit)
+                if complaint is not None:
+                    response.failure(complaint)

@@ -65,7 +65,7 @@ class MonitorProcess:
         beside.write_text(json.dumps(text))
         beside.rename(self.settings)
 
-    def start(self) -> None:
+    def start(self, *, stdout: int = subprocess.DEVNULL) -> None:
         with (self.state / "words").open("ab") as words:
             self.process = subprocess.Popen(
                 [
@@ -78,10 +78,11 @@ class MonitorProcess:
                     self.path,
                 ],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=words,
                 cwd=self.state,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                # Buffered as under the front, whatever runs the tests.
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
             )
 
     def look(self) -> None:

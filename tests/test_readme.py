@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_readme_is_short_and_its_commands_are_the_ones_run_here() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 170
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert [command.split()[:2] for command in commands] == [
         ["make", "demo"],

@@ -63,6 +63,11 @@ class BranchConfig(Section):
     strict_columns: bool = Field(
         default=False, description="Refuse named records that carry columns the model does not use."
     )
+    accelerate: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Answer by a faster form of the model if, tried at load, its labels are the "
+        "same and its numbers within 1e-9; `off`: never.",
+    )
     shadow: bool = Field(
         default=False,
         description="Gets copies of answered requests, answers nobody, and has no weight.",

@@ -304,5 +304,8 @@ class _Voice:
             self._stdout.write(text)
             self._stdout.flush()
         except BrokenPipeError:
+            # What it still holds would be written again at the exit, and fail aloud.
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stdout.fileno())
             return False
         return True

@@ -46,6 +46,7 @@ class Order:
     workers: int
     strict_columns: bool
     privacy: Privacy
+    accelerate: str
     #: Its workers yield the processor to all others.
     shadow: bool = False
 
@@ -119,7 +120,11 @@ class Crew:
             order = self.order
             ready = await worker.load(
                 wire.order(
-                    self.root, order.model, strict=order.strict_columns, privacy=order.privacy
+                    self.root,
+                    order.model,
+                    strict=order.strict_columns,
+                    privacy=order.privacy,
+                    accelerate=order.accelerate,
                 ),
                 self._load_deadline,
             )

@@ -92,7 +92,8 @@ class Fleet:
         """Add, remove and change branches.
 
         A removed one drains and stops in its own time. A change of `model`, `workers`,
-        `strict_columns`, `shadow` or `privacy` is a load beside the workers there are.
+        `strict_columns`, `accelerate`, `shadow` or `privacy` is a load beside the workers there
+        are.
         """
         self._limits, self._privacy = limits, privacy
         for branch in self._keepers.keys() - branches.keys():

@@ -128,6 +128,7 @@ class Keeper:
             config.workers,
             config.strict_columns,
             self._privacy,
+            config.accelerate,
             config.shadow,
         )
 
@@ -156,6 +157,8 @@ class Keeper:
         self._refused, self._reason = None, None
         self._metrics.quarantined.set(0)
         self._metrics.show_serving(move.commit, move.fingerprint)
+        if crew.ready is not None:
+            self._metrics.accelerated.set(crew.ready.accelerated["form"] is not None)
 
     def _give_up(self) -> asyncio.Task[None] | None:
         loading, self._loading = self._loading, None
@@ -236,6 +239,7 @@ class Keeper:
                 "probed_rows": probed.rows,
                 "seconds": round(seconds, 3),
                 "versions": crew.ready.versions if crew.ready else {},
+                "accelerated": crew.ready.accelerated if crew.ready else {},
             }
             reason = f"loaded and probed by {probed.by}" if probed.rows else "loaded, unprobed"
             self._around.decided(self.branch, move.commit, "serving", reason, evidence)
@@ -362,6 +366,7 @@ class Keeper:
             "classes": ready.classes if ready is not None else None,
             "kind": ready.kind if ready is not None else None,
             "versions": ready.versions if ready is not None else None,
+            "accelerated": ready.accelerated if ready is not None else None,
         }
 
     async def close(self, reason: str) -> None:

@@ -37,6 +37,7 @@ class LoadOrder(msgspec.Struct, frozen=True):
     strict_columns: bool
     redact: tuple[str, ...]
     withhold: bool
+    accelerate: str
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -47,13 +48,18 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What a loaded model says of itself; `together`: whether requests share a call."""
+    """What a loaded model says of itself.
+
+    `together`: whether requests share a call; `accelerated`: the `form` that answers in the
+    model's place, None where none does, and the `reason`.
+    """
 
     columns: tuple[str, ...] | None
     classes: tuple[Any, ...] | None
     kind: str
     versions: dict[str, str]
     together: bool
+    accelerated: dict[str, str | None]
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -72,8 +78,10 @@ class LogRecord(msgspec.Struct, frozen=True):
     message: str
 
 
-def order(root: Path, model: str | None, *, strict: bool, privacy: Privacy) -> LoadOrder:
-    return LoadOrder(str(root), model, strict, privacy.redact, privacy.withhold)
+def order(
+    root: Path, model: str | None, *, strict: bool, privacy: Privacy, accelerate: str
+) -> LoadOrder:
+    return LoadOrder(str(root), model, strict, privacy.redact, privacy.withhold, accelerate)
 
 
 def load_frame(what: LoadOrder) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ import msgspec
 from loadtests.bench import wrk
 from loadtests.bench.lineup import BY_NAME
 from loadtests.bench.machine import machine
-from loadtests.bench.places import MODELS, Missing
+from loadtests.bench.places import MODELS, Missing, alone
 from loadtests.bench.race import OutOfTime, Race, clear
 from loadtests.bench.records import Options, Results
 from loadtests.bench.report import page
@@ -114,7 +113,7 @@ def main(
     if (reason := wrk.available()) is not None:
         click.echo(reason, err=True)
         sys.exit(2)
-    if not _alone(root):
+    if not alone(root):
         click.echo(f"another race runs in {root}; the figures of both would be wrong", err=True)
         sys.exit(2)
     options = Options(
@@ -152,17 +151,6 @@ def _race(options: Options, root: Path, figures: Path, output: Path, bound: int)
     for problem in results.problems:
         click.echo(f"PROBLEM {problem}", err=True)
     return 1 if results.problems else 0
-
-
-def _alone(root: Path) -> bool:
-    """Whether no other race runs in this folder; none can begin until this process ends."""
-    # Open until the end: closing it would give the lock up. Not inherited by the servers.
-    lock = os.open(root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _now() -> str:

@@ -1,9 +1,10 @@
-"""The machine that a race was run on."""
+"""The machine that a load was run on."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def _first(file: str, name: str) -> str | None:
 
 
 def _wrk() -> str:
+    """Its version; nothing where it is not installed."""
+    if shutil.which("wrk") is None:
+        return ""
     # It has no option for its version alone: asked for it, it exits as for a mistake.
     said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False)
     return next(iter((said.stdout + said.stderr).splitlines()), "").split(" [")[0]

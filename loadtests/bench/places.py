@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -149,6 +150,17 @@ def environment(
     kept = {name: os.environ[name] for name in _PASSED if name in os.environ}
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     return {**kept, **one_thread, "PYTHONUNBUFFERED": "1", **(more or {})}
+
+
+def alone(folder: Path) -> bool:
+    """Whether no other run has this folder; none can begin in it until this process ends."""
+    # Open until the end: closing it would give the lock up. Not inherited by the servers.
+    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def free_port() -> int:

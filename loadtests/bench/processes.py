@@ -102,25 +102,39 @@ class Tree:
     def memory(self) -> dict[int, Memory]:
         found = {}
         for pid in self.members():
-            peak = _kibibytes(pid, "status", "VmHWM")
+            peak = kibibytes(pid, "status", "VmHWM")
             if peak is not None:
-                found[pid] = Memory(peak, _kibibytes(pid, "smaps_rollup", "Pss"))
+                found[pid] = Memory(peak, kibibytes(pid, "smaps_rollup", "Pss"))
         return found
 
     def labels(self) -> dict[int, str]:
         """A short name of each process, by its command line."""
         return {pid: label(line) for pid in self.members() if (line := _command(pid))}
 
-    def stop(self) -> None:
-        """End it in order, and then whatever is left of it at once."""
-        members = self.members()
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._child.pid
+
+    def kill(self) -> None:
+        """kill -9 of the first process alone."""
+        self._child.kill()
+        self._child.wait()
+
+    def end(self, seconds: float = _ORDERLY_SECONDS) -> int:
+        """SIGTERM to the first process, kill -9 where it takes longer; its exit code."""
+        self.members()  # all are known before their parent is gone
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
             try:
-                self._child.wait(_ORDERLY_SECONDS)
+                self._child.wait(seconds)
             except subprocess.TimeoutExpired:
                 self._child.kill()
-        self._child.wait()
+        return self._child.wait()
+
+    def stop(self, seconds: float = _ORDERLY_SECONDS) -> int:
+        """End it in order, and then whatever is left of it at once; its exit code."""
+        code = self.end(seconds)
         end = time.monotonic() + _ORDERLY_SECONDS
         while (members := [pid for pid in self.members() if pid != self._child.pid]) and (
             time.monotonic() < end
@@ -128,6 +142,7 @@ class Tree:
             for pid in members:
                 _kill(pid)
             time.sleep(0.05)
+        return code
 
 
 def label(command: Sequence[str]) -> str:
@@ -166,7 +181,8 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def _kibibytes(pid: int, file: str, name: str) -> int | None:
+def kibibytes(pid: int, file: str, name: str) -> int | None:
+    """Bytes, where a line of that file of /proc/<pid> says KiB; None where there is none."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gitrepo import Remote
 
-from loadtests.demonstration import Commits
 from loadtests.judge import Judge
+from loadtests.repository import Commits
 
 
 def judge(**weights: float) -> Judge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -345,6 +346,22 @@ def test_a_second_monitor_waits_for_the_first_to_end(monitor: Start, remote: Rem
     assert first.finish() == 0
     wait_until(second.status, describe=second.words)
     assert second.finish() == 0
+
+
+def test_a_front_that_was_killed_is_outlived_without_a_complaint(
+    monitor: Start, remote: Remote
+) -> None:
+    """Its status has no reader any more: what it published is there, and its end is in order."""
+    process = monitor("prod")
+    reader, writer = os.pipe()
+    os.close(reader)
+    process.start(stdout=writer)
+    os.close(writer)
+    write(process.journal, [header(), request(1)])
+    assert process.process is not None
+    assert process.process.wait(20) == 0, process.words()
+    assert len(pushed_rows(remote)) == 1
+    assert "BrokenPipe" not in process.words()
 
 
 def test_without_its_settings_it_says_so_and_ends_with_an_error(

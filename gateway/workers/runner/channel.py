@@ -14,7 +14,8 @@ import threading
 from collections.abc import Sequence
 
 _LENGTH = struct.Struct(">I")
-_READ = 256 * 1024
+#: Larger ones are mapped anew for every read in a process that has not yet had larger still.
+_READ = 64 * 1024
 #: Above what a stray loop over small descriptors reaches; RLIMIT_NOFILE is 1024 almost anywhere.
 _OUT_OF_REACH = 700
 

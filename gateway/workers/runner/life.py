@@ -29,6 +29,13 @@ class Served(Protocol):
     def classes(self) -> list[Any] | None: ...
     @property
     def together(self) -> bool: ...
+    @property
+    def form(self) -> str | None:
+        """The faster form of a model that answers in its place."""
+
+    @property
+    def why(self) -> str:
+        """Why that, or why none does."""
 
     def answer(self, payloads: Sequence[bytes]) -> list[frames.Reply]:
         """One reply for each payload, in order; never raises."""
@@ -78,6 +85,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             "kind": served.kind,
             "versions": source.versions(),
             "together": served.together,
+            "accelerated": {"form": served.form, "reason": served.why},
         }
         _say(channel, b"R", ready)
     except BaseException as error:
@@ -114,14 +122,24 @@ def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
         raise source.NotLoadable(
             "numpy is not installed in this environment; without it src/serve.py needs a predict"
         ) from None
+    from .accelerated import accelerated
     from .estimator import examined
     from .standard import Standard
 
+    estimator = examined(loaded.model)
+    quick, why = accelerated(
+        estimator,
+        Path(order["root"]),
+        wanted=order["accelerate"] != "off",
+        withhold=order["withhold"],
+    )
     return Standard(
-        examined(loaded.model),
+        estimator,
         strict=order["strict_columns"],
         redact=redact,
         withhold=order["withhold"],
+        quick=quick,
+        why=why,
     )
 
 

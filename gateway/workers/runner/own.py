@@ -18,6 +18,8 @@ class Own:
     """Answers frames through the branch's function; instances go to it as the caller sent them."""
 
     kind = "custom"
+    form = None
+    why = "src/serve.py: its own predict answers"
 
     def __init__(
         self,

@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import texts
+from .answers import Answered, Quick, Unsuited, by_model, by_quick, finite, within
 from .estimator import Estimator
 from .frames import ERROR, INVALID, OK, Reply, refusal
-from .own import WrongAnswer, as_list
+from .own import WrongAnswer
 from .rows import InvalidRows, Reader, Rows, decoded, normalised
 
-#: Closer than this and the label is predict's, not ours.
-_TIE = 1e-9
-#: Trees work in float32: beyond its range a number is as good as infinite.
-_LARGEST = 3.0e38
 _CALLERS_FAULT = (ValueError, TypeError, OverflowError)
-
-Answered = tuple[list[Any], list[Any] | None]
 
 
 class Standard:
@@ -29,12 +24,22 @@ class Standard:
     together = True
 
     def __init__(
-        self, estimator: Estimator, *, strict: bool, redact: frozenset[str], withhold: bool
+        self,
+        estimator: Estimator,
+        *,
+        strict: bool,
+        redact: frozenset[str],
+        withhold: bool,
+        quick: Quick | None = None,
+        why: str = "",
     ) -> None:
+        self.form = quick.name if quick is not None else None
+        self.why = why
         self.kind = estimator.kind
         self.columns = estimator.columns
         self.classes = estimator.classes
         self._estimator = estimator
+        self._quick = quick
         self._model = estimator.model
         self._redact = redact
         self._withhold = withhold
@@ -69,7 +74,7 @@ class Standard:
         except BaseException as error:
             if len(payloads) == 1:
                 return [self._failure(error)]
-            if _finite(matrix):
+            if finite(matrix):
                 return [self._carefully([payload])[0] for payload in payloads]
             return self._carefully(payloads)  # those without nulls in one call
         return replies
@@ -182,31 +187,32 @@ class Standard:
         return pd.DataFrame(matrix, columns=self.columns)
 
     def _called(self, data: Any, numbers: Any) -> Answered:
-        if not self._of_sklearn or (numbers is not None and _finite(numbers)):
-            answered = self._answers(data)
-        else:
-            import sklearn
-
-            with sklearn.config_context(assume_finite=False):
-                answered = self._answers(data)
+        plain = numbers is not None and finite(numbers)
+        answered = self._quickly(numbers, plain) if self._quick is not None else None
+        if answered is None:
+            answered = self._by_model(data, plain)
         self._good = data[:1]
         return answered
 
-    def _answers(self, data: Any) -> Answered:
-        model, estimator, count = self._model, self._estimator, len(data)
-        if not estimator.probabilities:
-            return as_list(model.predict(data), count, "predictions"), None
-        probabilities = model.predict_proba(data)
-        if estimator.argmax and _decided(probabilities):
-            predictions = model.classes_[probabilities.argmax(axis=1)]
-        else:
-            predictions = model.predict(data)
-        if isinstance(probabilities, list):  # one array for each of several outputs
-            probabilities = list(zip(*(part.tolist() for part in probabilities), strict=True))
-        return (
-            as_list(predictions, count, "predictions"),
-            as_list(probabilities, count, "probabilities"),
-        )
+    def _quickly(self, numbers: Any, plain: bool) -> Answered | None:
+        """By the quick form, where it knows such rows."""
+        quick = self._quick
+        if quick is None or numbers is None:
+            return None
+        if not plain and not (quick.missing and within(numbers)):
+            return None
+        try:
+            return by_quick(self._estimator, quick, numbers, not plain)
+        except Unsuited:
+            return None
+
+    def _by_model(self, data: Any, plain: bool) -> Answered:
+        if plain or not self._of_sklearn:
+            return by_model(self._estimator, data)
+        import sklearn
+
+        with sklearn.config_context(assume_finite=False):
+            return by_model(self._estimator, data)
 
     def _failure(self, error: BaseException) -> Reply:
         ours = isinstance(error, WrongAnswer)
@@ -218,27 +224,10 @@ class Standard:
         if self._good is None:
             return False
         try:
-            self._answers(self._good)
+            by_model(self._estimator, self._good)
         except BaseException:
             return False
         return True
-
-
-def _finite(matrix: Any) -> bool:
-    """Comparisons with NaN are false, so this is cheaper than asking each element."""
-    return bool(matrix.max() < _LARGEST and matrix.min() > -_LARGEST)
-
-
-def _decided(probabilities: Any) -> bool:
-    """Whether every row's two largest probabilities are apart; false for NaN."""
-    if probabilities.shape[1] == 2:
-        gaps = np.abs(probabilities[:, 0] - probabilities[:, 1])
-    elif probabilities.shape[1] > 2:
-        largest = np.partition(probabilities, -2, axis=1)
-        gaps = largest[:, -1] - largest[:, -2]
-    else:
-        return False
-    return bool(gaps.min() >= _TIE)
 
 
 def _picker(columns: Sequence[str] | None) -> Callable[[dict[str, Any]], Sequence[Any]]:
