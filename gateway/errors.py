@@ -54,6 +54,10 @@ class Unauthorised(RequestError):
     """Nothing in the request proves that its sender may ask this."""
 
 
+class UnusableHeader(RequestError):
+    """A header that the gateway acts upon says nothing that it can act upon."""
+
+
 class BodyTooSlow(RequestError):
     """The body was not whole in time."""
 
@@ -79,7 +83,7 @@ class Overloaded(UnavailableError):
 
 
 class DeadlineExceeded(UnavailableError):
-    """The answer did not come within the branch's `timeout`."""
+    """The answer did not come within the branch's `timeout`, or its caller's own deadline."""
 
 
 class NeverTaken(DeadlineExceeded):

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -41,7 +42,10 @@ _Stamp = tuple[Serving | None, bytes, int]
 class Exchange:
     """One request from its arrival to its answer."""
 
-    __slots__ = ("arrived", "assignment", "branch", "payload", "request_id", "rows", "status")
+    __slots__ = (
+        *("arrived", "assignment", "branch", "deadline", "payload", "request_id", "rows"),
+        "status",
+    )
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Exchange:
         payload: bytes,
         rows: int,
         arrived: float,
+        deadline: float = inf,
     ) -> None:
         self.request_id = request_id
         self.assignment = assignment
@@ -58,6 +63,8 @@ class Exchange:
         self.payload = payload
         self.rows = rows
         self.arrived = arrived  # time.perf_counter()
+        #: After which its caller does not wait: time.monotonic(), which is the loop's clock too.
+        self.deadline = deadline
         self.status = "ok"
 
 

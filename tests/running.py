@@ -127,11 +127,18 @@ class Gateway:
     # Asking
 
     def predict(
-        self, instances: Sequence[Any] = ((1,),), unit: str | None = None
+        self,
+        instances: Sequence[Any] = ((1,),),
+        unit: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        headers = {"X-User-Id": unit} if unit is not None else {}
+        sent = {"X-User-Id": unit} if unit is not None else {}
         return httpx.post(
-            f"{self.url}/predict", json={"instances": instances}, headers=headers, timeout=30
+            f"{self.url}/predict",
+            json={"instances": instances},
+            headers={**sent, **(headers or {})},
+            timeout=30,
         )
 
     def get(self, path: str) -> httpx.Response:

@@ -60,6 +60,7 @@ def test_what_the_caller_can_mend_is_a_4xx_and_nothing_else_is() -> None:
     ("kind", "status"),
     [
         (errors.UnreadableBody, 400),
+        (errors.UnusableHeader, 400),
         (errors.Unauthorised, 401),
         (errors.NotFound, 404),
         (errors.BodyTooSlow, 408),

@@ -27,6 +27,7 @@ from gateway.metrics import Metrics
 from gateway.names import Branch, RequestId
 from gateway.recording import Exchange, Recorder
 from gateway.routing import Routing
+from gateway.web.deadline import deadline_in
 from gateway.web.envelope import Envelope
 from gateway.web.errors import DEFECT, describe
 from gateway.web.units import Headers, UnitSources
@@ -120,7 +121,10 @@ class Predict:
         if slot is None or settings is None:
             raise NotReady("no longer configured", where=branch)
         deadline = slot.now() + settings.timeout
-        job = Job(exchange.payload, exchange.rows, deadline, exchange, flight)
+        hurried = exchange.deadline < deadline
+        if hurried:
+            deadline = exchange.deadline
+        job = Job(exchange.payload, exchange.rows, deadline, exchange, flight, hurried)
         slot.submit(job, patient=not self.may_fall_back(branch))
 
     def may_fall_back(self, branch: Branch) -> bool:
@@ -192,7 +196,7 @@ class Predict:
         payload, rows, fields = self._envelope.parse(body)
         unit = self._units.find(headers, fields)
         assignment = self._routing.assign(unit, request_id)
-        return Exchange(request_id, assignment, payload, rows, arrived)
+        return Exchange(request_id, assignment, payload, rows, arrived, deadline_in(headers))
 
     def _serving(self, branch: Branch) -> Serving | None:
         try:
@@ -271,7 +275,11 @@ class Flight:
         try:
             if not isinstance(error, InvalidInstances):
                 predict.log_failure(exchange, error)
-                if exchange.status == "ok" and predict.may_fall_back(exchange.branch):
+                if (
+                    exchange.status == "ok"
+                    and predict.may_fall_back(exchange.branch)
+                    and exchange.deadline > time.monotonic()
+                ):
                     exchange.status = _status(error, _FALLBACKS)
                     exchange.branch = predict.baseline
                     Flight(predict, exchange, self._respond).ask()

@@ -48,12 +48,13 @@ class Settled(Protocol):
 class Job:
     """One request's rows on their way through one branch.
 
-    `deadline` is a time of the event loop's clock; `context` is the caller's and untouched.
+    `deadline` is a time of the event loop's clock, `hurried` whether its caller set it rather
+    than the branch; `context` is the caller's and untouched.
     The future always settles: with an Answer, or with InvalidInstances, ModelError,
-    DeadlineExceeded or NotReady. One that is done takes its job out of the queue.
+    DeadlineExceeded, Overloaded or NotReady. One that is done takes its job out of the queue.
     """
 
-    __slots__ = ("alone", "context", "deadline", "future", "payload", "rows")
+    __slots__ = ("alone", "context", "deadline", "future", "hurried", "payload", "rows")
 
     def __init__(
         self,
@@ -62,11 +63,13 @@ class Job:
         deadline: float,
         context: Any,
         future: Settled,
+        hurried: bool = False,
     ) -> None:
         self.payload = payload
         self.rows = rows
         self.deadline = deadline
         self.context = context
         self.future = future
+        self.hurried = hurried
         #: Set when a worker died on the batch this job was in: it is run by itself, once.
         self.alone = False

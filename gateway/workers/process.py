@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, cast
 
 import msgspec
@@ -134,16 +135,21 @@ class Worker(asyncio.Protocol):
 
     # -- predicting -------------------------------------------------------------------------
 
-    def predict(self, payloads: Sequence[bytes], answered: Answered) -> None:
+    def predict(
+        self, payloads: Sequence[bytes], deadlines: Sequence[float], answered: Answered
+    ) -> None:
         """Send one frame; one at a time. `answered` gets as many answers, or `on_end` comes."""
         self._answered = answered
         self._expected = len(payloads)
-        self._write(wire.predict_frame(payloads))
+        self._write(wire.predict_frame(payloads, deadlines))
 
     async def ask(self, payload: bytes, deadline: float) -> RawAnswer:
         """One request outside any queue. ModelError if the worker ends or is late."""
         answer: asyncio.Future[list[RawAnswer]] = self._loop.create_future()
-        self.predict([payload], lambda raw: None if answer.done() else answer.set_result(raw))
+        # Whether it is late is seen here: a worker that skipped it would show nothing.
+        self.predict(
+            [payload], [inf], lambda raw: None if answer.done() else answer.set_result(raw)
+        )
         either: list[asyncio.Future[Any]] = [answer, self._ended]
         await asyncio.wait(either, timeout=deadline, return_when="FIRST_COMPLETED")
         if answer.done():

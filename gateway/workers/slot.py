@@ -1,7 +1,8 @@
 """A branch's place in the front: a bounded queue, and the workers that empty it.
 
 Natural micro-batching: an idle worker gets at once what waits, a busy one lets it gather. One
-timer for all deadlines. Swapping crews is a change of which workers the next frame goes to.
+timer for all deadlines, and no frame for what cannot be in time any more. Swapping crews is a
+change of which workers the next frame goes to.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from gateway.metrics import BranchMetrics
 from gateway.names import Branch
 from gateway.workers.crew import Crew
 from gateway.workers.jobs import Answer, Job, Serving
+from gateway.workers.pace import Pace
 from gateway.workers.process import Worker
-from gateway.workers.wire import INVALID, OK, RawAnswer
+from gateway.workers.wire import INVALID, LATE, OK, RawAnswer
 
 #: Deadlines this close together are looked at in one go.
 _GRAIN = 0.005
@@ -83,6 +85,7 @@ class Slot:
         self._story = story
         self._most_queued = self._most_batched = 1
         self._patience = inf
+        self._pace = Pace()
         self._queue: deque[Job] = deque()
         self._seats: list[Seat] = []
         self._leaving: list[Seat] = []
@@ -168,19 +171,26 @@ class Slot:
             seat.since = self._loop.time()
             if seat.since + self._patience < self._alarm_at:
                 self._arm(seat.since + self._patience)
-            seat.worker.predict([job.payload for job in batch], partial(self._on_answers, seat))
+            seat.worker.predict(
+                [job.payload for job in batch],
+                [job.deadline for job in batch],
+                partial(self._on_answers, seat),
+            )
 
     def _take(self, most: int) -> list[Job]:
-        """The next batch; what is cancelled or late on the way is never computed."""
+        """The next batch; what is cancelled, or would be late, is never computed."""
         batch: list[Job] = []
         queue, rows, now = self._queue, 0, self._loop.time()
+        soonest = now + self._pace.need
         while queue:
             job = queue[0]
-            if job.future.done() or job.deadline <= now:
-                queue.popleft()
-                self.queue_rows -= job.rows
-                self._expire(job)
-                continue
+            if job.future.done() or job.deadline <= soonest:
+                only = not batch and len(queue) == 1
+                if job.future.done() or job.deadline <= now or not only:
+                    queue.popleft()
+                    self.queue_rows -= job.rows
+                    self._give_up(job, now)
+                    continue
             if batch and (job.alone or rows + job.rows > self._most_batched):
                 break
             queue.popleft()
@@ -193,15 +203,26 @@ class Slot:
             self._metrics.batch_rows.observe(rows)
         return batch
 
+    def _give_up(self, job: Job, now: float) -> None:
+        """One that is late, or would be: work on it would only make those behind it late too."""
+        if job.deadline <= now:
+            self._expire(job)
+        elif not job.future.done():
+            job.future.set_exception(
+                Overloaded("its turn comes too late for its deadline", where=self.branch)
+            )
+
     # -- answers ----------------------------------------------------------------------------
 
     def _on_answers(self, seat: Seat, raw: Sequence[RawAnswer]) -> None:
         flight, seat.flight = seat.flight, []
         serving = seat.serving
         seat.crew.deaths = 0
+        spent = self._loop.time() - seat.since
+        self._pace.took(spent)
         if seat.most:
-            spent = max(self._loop.time() - seat.since, 1e-6)
-            seat.most = max(1, int(_FRAME_SECONDS * len(flight) / spent))
+            computed = sum(status != LATE for status, *_ in raw)
+            seat.most = max(1, int(_FRAME_SECONDS * computed / max(spent, 1e-6)))
         if seat.leaving:
             self._leaving.remove(seat)
             self._released(seat.crew, seat.worker)
@@ -218,6 +239,9 @@ class Slot:
                 continue  # cancelled, or past its deadline
             if status == OK:
                 good.append((job, Answer(first, second, third, ignored, serving)))
+                continue
+            if status == LATE:
+                self._expire(job)
                 continue
             message = first.decode("utf-8", "replace")
             kind = InvalidInstances if status == INVALID else ModelError
@@ -273,10 +297,11 @@ class Slot:
     def _expire(self, job: Job, *, taken: bool = False) -> None:
         if job.future.done():
             return
+        whose = "its caller's deadline" if job.hurried else "the branch's timeout"
         if taken or job.alone:  # a worker died on it before
-            error = DeadlineExceeded("no answer within its deadline", where=self.branch)
+            error = DeadlineExceeded(f"no answer within {whose}", where=self.branch)
         else:
-            error = NeverTaken("no worker was free within its deadline", where=self.branch)
+            error = NeverTaken(f"no worker was free within {whose}", where=self.branch)
         job.future.set_exception(error)
 
     # -- workers ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import msgspec
 from gateway.config.sections import Privacy
 from gateway.errors import GatewayError
 
-OK, INVALID, ERROR = 0, 1, 2
+OK, INVALID, ERROR, LATE = 0, 1, 2, 3
 #: No frame of a healthy worker comes near; a length beyond it means bytes that are no frame.
 LONGEST = 512 * 1024 * 1024
 
@@ -88,11 +88,12 @@ def load_frame(what: LoadOrder) -> bytes:
     return _framed(b"L" + msgspec.json.encode(what))
 
 
-def predict_frame(payloads: Sequence[bytes]) -> bytes:
-    """One frame for all the payloads."""
+def predict_frame(payloads: Sequence[bytes], deadlines: Sequence[float]) -> bytes:
+    """One frame for all the payloads; deadlines are on the clock that all processes share."""
     count = len(payloads)
     lengths = [*map(len, payloads)]
-    head = struct.pack(f">IcI{count}I", 5 + 4 * count + sum(lengths), b"P", count, *lengths)
+    size = 5 + 12 * count + sum(lengths)
+    head = struct.pack(f">IcI{count}I{count}d", size, b"P", count, *lengths, *deadlines)
     return b"".join((head, *payloads))
 
 

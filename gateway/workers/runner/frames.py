@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-OK, INVALID, ERROR = 0, 1, 2
+OK, INVALID, ERROR, LATE = 0, 1, 2, 3
 _HEAD = struct.Struct(">BIIII")
 _COUNT = struct.Struct(">I")
 
@@ -25,15 +25,16 @@ def refusal(status: int, message: str) -> Reply:
     return Reply(status, 0, message.encode("utf-8", "replace"))
 
 
-def requests(message: bytes) -> list[bytes]:
-    """The payloads of a predict frame."""
+def requests(message: bytes) -> tuple[list[bytes], Sequence[float]]:
+    """The payloads of a predict frame, and when each comes too late."""
     (count,) = _COUNT.unpack_from(message, 1)
-    start = 5 + 4 * count
+    numbers = struct.unpack_from(f">{count}I{count}d", message, 5)
+    start = 5 + 12 * count
     payloads = []
-    for length in struct.unpack_from(f">{count}I", message, 5):
+    for length in numbers[:count]:
         payloads.append(message[start : start + length])
         start += length
-    return payloads
+    return payloads, numbers[count:]
 
 
 def answers(replies: Sequence[Reply]) -> list[bytes]:

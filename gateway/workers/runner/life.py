@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import frames, isolation, logs, source, texts
+from . import frames, isolation, logs, source, texts, turns
 from .channel import Channel
 from .own import Own
 
@@ -37,7 +37,7 @@ class Served(Protocol):
     def why(self) -> str:
         """Why that, or why none does."""
 
-    def answer(self, payloads: Sequence[bytes]) -> list[frames.Reply]:
+    def answer(self, payloads: Sequence[bytes], deadlines: Sequence[float]) -> list[frames.Reply]:
         """One reply for each payload, in order; never raises."""
 
 
@@ -53,7 +53,7 @@ def live(fd: int) -> None:
     if served is None:
         return
     while (message := channel.receive()) is not None:
-        replies = served.answer(frames.requests(message))
+        replies = turns.together(served.answer, *frames.requests(message))
         channel.send(frames.answers(replies))
     # Threads and exit handlers of the branch must not keep a retired worker alive.
     sys.stderr.flush()

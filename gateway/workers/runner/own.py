@@ -8,6 +8,7 @@ from typing import Any
 from . import texts
 from .frames import ERROR, INVALID, OK, Reply, refusal
 from .rows import InvalidRows, decoded, normalised
+from .turns import singly
 
 
 class WrongAnswer(Exception):
@@ -40,7 +41,7 @@ class Own:
         self._redact = redact
         self._withhold = withhold
 
-    def answer(self, payloads: Sequence[bytes]) -> list[Reply]:
+    def answer(self, payloads: Sequence[bytes], deadlines: Sequence[float] = ()) -> list[Reply]:
         read: list[list[Any] | Reply] = []
         for payload in payloads:
             try:
@@ -49,7 +50,10 @@ class Own:
                 read.append(refusal(INVALID, str(error)))
         good = [instances for instances in read if isinstance(instances, list)]
         together = self._together(good) if self.together and len(good) > 1 else None
-        replies = iter(together or [self._alone(instances) for instances in good])
+        if together is None:
+            pairs = zip(read, deadlines, strict=bool(deadlines))
+            together = singly(self._alone, good, [d for item, d in pairs if isinstance(item, list)])
+        replies = iter(together)
         return [next(replies) if isinstance(item, list) else item for item in read]
 
     def _together(self, requests: list[list[Any]]) -> list[Reply] | None:

@@ -14,6 +14,7 @@ from .estimator import Estimator
 from .frames import ERROR, INVALID, OK, Reply, refusal
 from .own import WrongAnswer
 from .rows import InvalidRows, Reader, Rows, decoded, normalised
+from .turns import singly
 
 _CALLERS_FAULT = (ValueError, TypeError, OverflowError)
 
@@ -59,11 +60,12 @@ class Standard:
         if estimator.width and not estimator.frame:
             self._good = np.zeros((1, estimator.width))
 
-    def answer(self, payloads: Sequence[bytes]) -> list[Reply]:
+    def answer(self, payloads: Sequence[bytes], deadlines: Sequence[float] = ()) -> list[Reply]:
         try:
             read, extra, matrix = self._numbers(payloads)
         except Exception:
-            return self._carefully(payloads)  # which says what is wrong, and with which of them
+            # Which says what is wrong, and with which of them.
+            return self._carefully(payloads, deadlines)
         try:
             answered = self._called(self._framed(matrix), matrix)
             replies, start = [], 0
@@ -75,8 +77,8 @@ class Standard:
             if len(payloads) == 1:
                 return [self._failure(error)]
             if finite(matrix):
-                return [self._carefully([payload])[0] for payload in payloads]
-            return self._carefully(payloads)  # those without nulls in one call
+                return singly(self._by_itself, payloads, deadlines)
+            return self._carefully(payloads, deadlines)  # those without nulls in one call
         return replies
 
     def _numbers(self, payloads: Sequence[bytes]) -> tuple[list[list[Any]], list[int], Any]:
@@ -123,7 +125,10 @@ class Standard:
             texts.encode(normalised(instances, self.columns, redact)) if redact else b"",
         )
 
-    def _carefully(self, payloads: Sequence[bytes]) -> list[Reply]:
+    def _by_itself(self, payload: bytes) -> Reply:
+        return self._carefully([payload], ())[0]
+
+    def _carefully(self, payloads: Sequence[bytes], deadlines: Sequence[float]) -> list[Reply]:
         """Each request read by itself; like with like in one call; after a failure, singly."""
         replies: list[Reply | None] = [None] * len(payloads)
         groups: dict[tuple[frozenset[int], bool, int], list[tuple[int, Rows]]] = {}
@@ -136,12 +141,15 @@ class Standard:
             key = (rows.textual, rows.complete, len(rows.rows[0]))
             groups.setdefault(key, []).append((place, rows))
         for group in groups.values():
-            for place, reply in self._grouped(group, payloads):
+            for place, reply in self._grouped(group, payloads, deadlines):
                 replies[place] = reply
         return [reply for reply in replies if reply is not None]
 
     def _grouped(
-        self, group: list[tuple[int, Rows]], payloads: Sequence[bytes]
+        self,
+        group: list[tuple[int, Rows]],
+        payloads: Sequence[bytes],
+        deadlines: Sequence[float],
     ) -> list[tuple[int, Reply]]:
         together = [row for _, rows in group for row in rows.rows]
         try:
@@ -155,7 +163,13 @@ class Standard:
         except BaseException as error:
             if len(group) == 1:
                 return [(group[0][0], self._failure(error))]
-            return [reply for one in group for reply in self._grouped([one], payloads)]
+            places = [place for place, _ in group]
+            alone = singly(
+                lambda one: self._grouped([one], payloads, ())[0][1],
+                group,
+                [deadlines[place] for place in places] if deadlines else (),
+            )
+            return list(zip(places, alone, strict=True))
         return replies
 
     def _data(self, rows: list[list[Any]], textual: frozenset[int]) -> tuple[Any, Any]:
