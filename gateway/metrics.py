@@ -54,6 +54,7 @@ class BranchMetrics:
         self.ready = metrics.branch_ready.labels(branch)
         self.quarantined = metrics.branch_quarantined.labels(branch)
         self.accelerated = metrics.branch_accelerated.labels(branch)
+        self.ejected = metrics.branch_ejected.labels(branch)
         self.workers = metrics.workers.labels(branch)
         self.reloads = {r: metrics.reloads.labels(branch, r) for r in RELOADS}
         self.worker_exits = {r: metrics.worker_exits.labels(branch, r) for r in WORKER_EXITS}
@@ -141,6 +142,11 @@ class Metrics:
         self.branch_accelerated = self._gauge(
             "gateway_branch_accelerated",
             "1 while a faster form of the branch's model answers, 0 while the model itself does.",
+            "branch",
+        )
+        self.branch_ejected = self._gauge(
+            "gateway_branch_ejected",
+            "1 while the baseline answers for the branch because it failed too often in a row.",
             "branch",
         )
         self.branch_weight = self._gauge(

@@ -31,7 +31,7 @@ UNITS |= {
     "info",
 }
 #: States, 0 or 1.
-UNITS |= {"ready", "quarantined", "accelerated", "waiting", "trouble", "diverted", "up"}
+UNITS |= {"ready", "quarantined", "accelerated", "ejected", "waiting", "trouble", "diverted", "up"}
 
 
 def samples(metrics: Metrics) -> Iterator[Sample]:

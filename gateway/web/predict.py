@@ -124,7 +124,8 @@ class Predict:
         hurried = exchange.deadline < deadline
         if hurried:
             deadline = exchange.deadline
-        job = Job(exchange.payload, exchange.rows, deadline, exchange, flight, hurried)
+        unit = exchange.assignment.unit
+        job = Job(exchange.payload, exchange.rows, deadline, exchange, flight, hurried, unit)
         slot.submit(job, patient=not self.may_fall_back(branch))
 
     def may_fall_back(self, branch: Branch) -> bool:

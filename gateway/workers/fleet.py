@@ -15,9 +15,10 @@ from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
 from gateway.workers.crew import Lease
 from gateway.workers.jobs import Answer, Job
-from gateway.workers.keeper import Keeper, Patience, Surroundings
+from gateway.workers.keeper import Keeper
 from gateway.workers.launch import Launch
 from gateway.workers.slot import Slot
+from gateway.workers.surroundings import Patience, Surroundings
 
 
 class Fleet:

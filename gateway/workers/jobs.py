@@ -49,12 +49,15 @@ class Job:
     """One request's rows on their way through one branch.
 
     `deadline` is a time of the event loop's clock, `hurried` whether its caller set it rather
-    than the branch; `context` is the caller's and untouched.
+    than the branch; `unit` is the caller as far as it is known, `context` is untouched.
     The future always settles: with an Answer, or with InvalidInstances, ModelError,
     DeadlineExceeded, Overloaded or NotReady. One that is done takes its job out of the queue.
     """
 
-    __slots__ = ("alone", "context", "deadline", "future", "hurried", "payload", "rows")
+    __slots__ = (
+        *("alone", "context", "deadline", "future", "hurried", "patient", "payload", "rows"),
+        "unit",
+    )
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Job:
         context: Any,
         future: Settled,
         hurried: bool = False,
+        unit: str | None = None,
     ) -> None:
         self.payload = payload
         self.rows = rows
@@ -71,5 +75,8 @@ class Job:
         self.context = context
         self.future = future
         self.hurried = hurried
+        self.unit = unit
+        #: Told to the slot with it: nobody else can answer it.
+        self.patient = False
         #: Set when a worker died on the batch this job was in: it is run by itself, once.
         self.alone = False

@@ -7,59 +7,21 @@ leaves the old one serving and says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Coroutine
 from typing import Any
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.errors import LoadError, ProbeError
-from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
 from gateway.timestamps import rfc3339
 from gateway.workers import probe
-from gateway.workers.crew import Crew, Lease, Order
-from gateway.workers.jobs import Answer, Job
-from gateway.workers.launch import Launch
+from gateway.workers.bounds import Bounds
+from gateway.workers.crew import Crew, Order
+from gateway.workers.examiner import Examiner
 from gateway.workers.process import Worker
 from gateway.workers.slot import Slot
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long things may take, in seconds. A worker may take `timeouts` times the branch's
-    timeout for one frame, but at least `frame`."""
-
-    load: float = 120.0
-    frame: float = 30.0
-    timeouts: float = 10.0
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-
-    def wait(self, failures: int) -> float:
-        """Before the next try after so many failures in a row; the first is at once."""
-        if failures <= 1:
-            return 0.0
-        return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 2, 30))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every keeper needs of the rest of the gateway."""
-
-    metrics: Metrics
-    lease: Callable[[Fingerprint], Lease]
-    answered: Callable[[list[tuple[Job, Answer]]], None]
-    decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
-    logged: Callable[[Branch, str, str, str, str], None]
-    launch: Launch = field(default_factory=Launch)
-    patience: Patience = field(default_factory=Patience)
-    now: Callable[[], datetime] = _now
+from gateway.workers.surroundings import Surroundings
 
 
 class Keeper:
@@ -96,6 +58,16 @@ class Keeper:
             died=self._on_death,
             released=self._on_release,
             story=self._story,
+            suspected=lambda suspicion: self._examiner.suspect(suspicion),
+            recovered=lambda: self._examiner.recovered(),
+        )
+        self._examiner = Examiner(
+            self.slot,
+            metrics=self._metrics,
+            decided=self._decided,
+            spawn=self._spawn,
+            wait=around.patience.wait,
+            now=around.now,
         )
         self.configure(config, limits, privacy)
 
@@ -107,9 +79,13 @@ class Keeper:
         self._config, self._privacy = config, privacy
         patience = self._around.patience
         self.slot.bound(
-            queue_rows=limits.queue_rows,
-            batch_rows=limits.batch_rows,
-            patience=max(patience.timeouts * config.timeout, patience.frame),
+            Bounds(
+                queue_rows=limits.queue_rows,
+                batch_rows=limits.batch_rows,
+                timeout=config.timeout,
+                patience=max(patience.timeouts * config.timeout, patience.frame),
+                ejectable=not config.shadow,  # which answers nobody
+            )
         )
         # Another model is another content: the watcher's next move brings its fingerprint.
         if self._wanted is not None and same_model:
@@ -227,6 +203,7 @@ class Keeper:
         # Its order is the newest, or it would have been cancelled; its commit may have moved.
         self._settle_on(crew, self._wanted or crew.move)
         self.slot.swap(crew)
+        self._examiner.forget()
         if old is not None:
             old.retire()
         move = crew.move
@@ -321,6 +298,12 @@ class Keeper:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _decided(self, decision: str, reason: str, evidence: dict[str, Any]) -> None:
+        if self._crew is not None:
+            move = self._crew.move
+            evidence = {"fingerprint": move.fingerprint, **evidence}
+            self._around.decided(self.branch, move.commit, decision, reason, evidence)
+
     def _log(self, commit: str, message: str) -> None:
         self._around.logged(self.branch, commit, "error", "gateway", message)
 
@@ -329,7 +312,7 @@ class Keeper:
     @property
     def _condition(self) -> str:
         if self.slot.ready:
-            return "ready"
+            return "ready" if self._examiner.story is None else "ejected"
         if self._crew is not None:
             return "restarting"
         if self._refused is not None:
@@ -359,6 +342,7 @@ class Keeper:
                 "fingerprint": wanted.fingerprint,
             },
             "reason": self._reason,
+            "ejected": self._examiner.story,
             "quarantined": self._refused.fingerprint if self._refused is not None else None,
             "tip": wanted.tip if wanted is not None else None,
             "commit_known": wanted.commit_known if wanted is not None else None,
@@ -372,6 +356,7 @@ class Keeper:
     async def close(self, reason: str) -> None:
         """Finish what is queued and in flight, each by its deadline; then stop every worker."""
         self.slot.close(reason)
+        self._examiner.close()
         self._give_up()
         try:
             await self.slot.drained()

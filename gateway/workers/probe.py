@@ -1,10 +1,13 @@
-"""Does a loaded model answer as it must? Golden rows, else example rows, else recent ones."""
+"""Does a loaded model answer as it must? Golden rows, else example rows, else recent ones.
+
+`probe` before it serves; `again` while it serves, or is left out for its failures.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ import msgspec
 
 from gateway.errors import ModelError, ProbeError
 from gateway.workers.process import Worker
-from gateway.workers.wire import OK
+from gateway.workers.wire import ERROR, OK
 
 _MOST_EXAMPLES = 20
+#: Of a worker that serves: callers may be waiting for it meanwhile.
+_MOST_AGAIN = 5
 _GOLDEN = "metrics/golden.json"
 _REFERENCE = "metrics/reference.json"
 
@@ -99,6 +104,31 @@ async def probe(worker: Worker, root: Path, recent: Iterable[bytes], deadline: f
         if status != OK:
             return Probed("recent", len(payloads), message.decode("utf-8", "replace"))
     return Probed("recent", len(payloads)) if payloads else Probed("unprobed")
+
+
+async def again(worker: Worker, root: Path, recent: Sequence[bytes], deadline: float) -> Probed:
+    """A few rows, each a request of its own within the deadline of one.
+
+    ProbeError or ModelError where a row fails. Recent requests count only as far as the model
+    can use them: others may have been answered by the model before it.
+    """
+    found = await asyncio.to_thread(evidence, root)
+    if (golden := found.golden) is not None:
+        rows = list(zip(golden.instances, golden.predictions, strict=True))[:_MOST_AGAIN]
+        for instance, prediction in rows:
+            await _check(worker, Golden([instance], [prediction], golden.tolerance), deadline)
+        return Probed("golden", len(rows))
+    if examples := found.examples[:_MOST_AGAIN]:
+        for example in examples:
+            await _predictions(worker, [example], deadline, _REFERENCE)
+        return Probed("examples", len(examples))
+    answered = 0
+    for payload in recent[-_MOST_AGAIN:]:
+        status, _, message, *_ = await worker.ask(payload, deadline)
+        if status == ERROR:
+            raise ModelError(f"a recent request: {message.decode('utf-8', 'replace')}")
+        answered += status == OK
+    return Probed("recent", answered) if answered else Probed("unprobed")
 
 
 async def _check(worker: Worker, golden: Golden, deadline: float) -> None:

@@ -164,6 +164,11 @@ class Worker(asyncio.Protocol):
         return self._child.pid if self._child is not None else 0
 
     @property
+    def busy(self) -> bool:
+        """Whether a frame is with it."""
+        return self._answered is not None
+
+    @property
     def ended(self) -> bool:
         """Whether the process is gone and reaped."""
         return self._ended.done()

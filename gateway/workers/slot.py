@@ -14,20 +14,16 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from gateway.errors import (
-    DeadlineExceeded,
-    InvalidInstances,
-    ModelError,
-    NeverTaken,
-    NotReady,
-    Overloaded,
-)
+from gateway.errors import InvalidInstances, ModelError, NotReady
 from gateway.metrics import BranchMetrics
 from gateway.names import Branch
+from gateway.workers.bounds import Bounds
 from gateway.workers.crew import Crew
+from gateway.workers.ejection import Ejection, Suspicion
 from gateway.workers.jobs import Answer, Job, Serving
-from gateway.workers.pace import Pace
 from gateway.workers.process import Worker
+from gateway.workers.queue import Queue, expire
+from gateway.workers.seat import Idle, Seat
 from gateway.workers.wire import INVALID, LATE, OK, RawAnswer
 
 #: Deadlines this close together are looked at in one go.
@@ -38,28 +34,12 @@ _RECENT = 20
 _RECENT_BYTES = 64 * 1024
 
 
-class Seat:
-    """A worker in a slot, with the frame it is computing."""
-
-    __slots__ = ("crew", "flight", "leaving", "most", "serving", "since", "worker")
-
-    def __init__(self, crew: Crew, worker: Worker, serving: Serving, *, together: bool) -> None:
-        self.crew = crew
-        self.worker = worker
-        self.serving = serving
-        self.flight: list[Job] = []
-        self.since = 0.0
-        self.leaving = False
-        #: Most jobs in a frame; 0 is no bound.
-        self.most = 0 if together else 1
-
-
 class Slot:
     """One branch's queue and workers. Knows nothing of snapshots, loading or restarts.
 
     `died` and `released` hand a worker back: one has ended, the other has nothing to do any
-    more and is to be stopped. Counting failures against the branch (ejection) would happen in
-    `_settle`, the only place where an answer is looked at.
+    more and is to be stopped. Failures are counted in `ejection`; `suspected` is told of each that
+    asks for something, and `recovered` when an ejected branch answers well after all.
     """
 
     def __init__(
@@ -71,10 +51,13 @@ class Slot:
         died: Callable[[Crew, Worker], None],
         released: Callable[[Crew, Worker], None],
         story: Callable[[], dict[str, Any]],
+        suspected: Callable[[Suspicion], None],
+        recovered: Callable[[], None],
     ) -> None:
         self.branch = branch
         self.serving: Serving | None = None
-        self.queue_rows = 0
+        self.ejection = Ejection()
+        self.bounds = Bounds()
         #: When a replacement of dead workers is begun; the keeper tells.
         self.expected = inf
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
@@ -83,14 +66,14 @@ class Slot:
         self._died = died
         self._released = released
         self._story = story
-        self._most_queued = self._most_batched = 1
-        self._patience = inf
-        self._pace = Pace()
-        self._queue: deque[Job] = deque()
+        self._suspected = suspected
+        self._recovered = recovered
+        self._queue = Queue(branch)
         self._seats: list[Seat] = []
         self._leaving: list[Seat] = []
-        self._idle: list[Seat] = []
+        self._idle = Idle(self._pump)
         self._closed: str | None = None
+        self._left_out: str | None = None
         self._pumping = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
@@ -100,13 +83,16 @@ class Slot:
         self.now = self._loop.time
         metrics.queue_rows.set_function(lambda: self.queue_rows)
 
-    def bound(self, *, queue_rows: int, batch_rows: int, patience: float) -> None:
-        """Set the limits; a worker that answers no frame for `patience` seconds is killed."""
-        self._most_queued = queue_rows
-        self._most_batched = batch_rows
-        self._patience = patience
+    def bound(self, bounds: Bounds) -> None:
+        """Put these in force, also for what waits and flies."""
+        self.bounds = bounds
+        self._queue.most = bounds.queue_rows
 
     # -- jobs -------------------------------------------------------------------------------
+
+    @property
+    def queue_rows(self) -> int:
+        return self._queue.rows
 
     @property
     def ready(self) -> bool:
@@ -116,36 +102,25 @@ class Slot:
     @property
     def state(self) -> dict[str, Any]:
         """Everything status shows of this branch."""
-        seats = [*self._seats, *self._leaving]
         return {
             **self._story(),
             "queue_rows": self.queue_rows,
-            "workers": [
-                {
-                    "pid": seat.worker.pid,
-                    "state": "draining" if seat.leaving else "busy" if seat.flight else "idle",
-                    "commit": seat.serving.commit,
-                }
-                for seat in seats
-            ],
+            "workers": [seat.story for seat in (*self._seats, *self._leaving)],
         }
 
     def submit(self, job: Job, *, patient: bool = False) -> None:
         """Queue a job: NotReady or Overloaded at once, else its future settles by its deadline.
 
-        A `patient` one, which nobody else can answer, waits for a dead worker's replacement.
+        A `patient` one, which nobody else can answer, waits for a dead worker's replacement and
+        is taken also while the branch is left out.
         """
-        if self._closed is not None:
-            raise NotReady(self._closed, where=self.branch)
+        refusal = self._closed if patient else self._closed or self._left_out
+        if refusal is not None:
+            raise NotReady(refusal, where=self.branch)
         if not self._seats and not (patient and self.expected < job.deadline):
             raise NotReady("no worker is loaded", where=self.branch)
-        if self.queue_rows + job.rows > self._most_queued and self._queue:
-            raise Overloaded(
-                f"{self.queue_rows} rows are waiting; the bound is {self._most_queued}",
-                where=self.branch,
-            )
-        self._queue.append(job)
-        self.queue_rows += job.rows
+        job.patient = patient
+        self._queue.add(job)
         if job.deadline < self._alarm_at:
             self._arm(job.deadline)
         if self._idle and not self._pumping:
@@ -160,56 +135,22 @@ class Slot:
     def _pump(self) -> None:
         while self._idle and self._queue:
             seat = self._idle[-1]
-            batch = self._take(seat.most)
+            batch, rows = self._queue.take(seat.most, self.bounds.batch_rows, self._loop.time())
             if not batch:
                 return
+            self._metrics.batch_rows.observe(rows)
             self._idle.pop()
             serving = seat.crew.serving
             if serving is not None:
                 seat.serving = serving
             seat.flight = batch
             seat.since = self._loop.time()
-            if seat.since + self._patience < self._alarm_at:
-                self._arm(seat.since + self._patience)
+            if seat.since + self.bounds.patience < self._alarm_at:
+                self._arm(seat.since + self.bounds.patience)
             seat.worker.predict(
                 [job.payload for job in batch],
                 [job.deadline for job in batch],
                 partial(self._on_answers, seat),
-            )
-
-    def _take(self, most: int) -> list[Job]:
-        """The next batch; what is cancelled, or would be late, is never computed."""
-        batch: list[Job] = []
-        queue, rows, now = self._queue, 0, self._loop.time()
-        soonest = now + self._pace.need
-        while queue:
-            job = queue[0]
-            if job.future.done() or job.deadline <= soonest:
-                only = not batch and len(queue) == 1
-                if job.future.done() or job.deadline <= now or not only:
-                    queue.popleft()
-                    self.queue_rows -= job.rows
-                    self._give_up(job, now)
-                    continue
-            if batch and (job.alone or rows + job.rows > self._most_batched):
-                break
-            queue.popleft()
-            batch.append(job)
-            rows += job.rows
-            if job.alone or len(batch) == most:
-                break
-        self.queue_rows -= rows
-        if batch:
-            self._metrics.batch_rows.observe(rows)
-        return batch
-
-    def _give_up(self, job: Job, now: float) -> None:
-        """One that is late, or would be: work on it would only make those behind it late too."""
-        if job.deadline <= now:
-            self._expire(job)
-        elif not job.future.done():
-            job.future.set_exception(
-                Overloaded("its turn comes too late for its deadline", where=self.branch)
             )
 
     # -- answers ----------------------------------------------------------------------------
@@ -219,7 +160,7 @@ class Slot:
         serving = seat.serving
         seat.crew.deaths = 0
         spent = self._loop.time() - seat.since
-        self._pace.took(spent)
+        self._queue.pace.took(spent)
         if seat.most:
             computed = sum(status != LATE for status, *_ in raw)
             seat.most = max(1, int(_FRAME_SECONDS * computed / max(spent, 1e-6)))
@@ -227,27 +168,36 @@ class Slot:
             self._leaving.remove(seat)
             self._released(seat.crew, seat.worker)
         else:
-            self._idle.append(seat)
-            self._pump()  # before anything else: the worker waits
+            self._idle.free(seat)  # before anything else: the worker waits
         self._settle(flight, raw, serving)
         self._maybe_empty()
 
     def _settle(self, flight: list[Job], raw: Sequence[RawAnswer], serving: Serving) -> None:
         good: list[tuple[Job, Answer]] = []
+        bad: list[tuple[Job, int, bytes]] = []
         for job, (status, ignored, first, second, third) in zip(flight, raw, strict=True):
             if job.future.done():
                 continue  # cancelled, or past its deadline
             if status == OK:
                 good.append((job, Answer(first, second, third, ignored, serving)))
+            elif status == LATE:
+                expire(job, self.branch)
+            else:
+                bad.append((job, status, first))
+        if good:
+            self._tell(good)
+        for job, status, text in bad:
+            message = text.decode("utf-8", "replace")
+            if status == INVALID:
+                job.future.set_exception(InvalidInstances(message, where=self.branch))
                 continue
-            if status == LATE:
-                self._expire(job)
-                continue
-            message = first.decode("utf-8", "replace")
-            kind = InvalidInstances if status == INVALID else ModelError
-            job.future.set_exception(kind(message, where=self.branch))
-        if not good:
-            return
+            job.future.set_exception(ModelError(message, where=self.branch))
+            if not good:  # beside a good answer it is the request's own trouble
+                self._failed(job, message)
+
+    def _tell(self, good: list[tuple[Job, Answer]]) -> None:
+        if self.ejection.good(self._loop.time()):
+            self._recovered()
         if len(payload := good[0][0].payload) <= _RECENT_BYTES:
             self.recent.append(payload)
         try:
@@ -260,6 +210,46 @@ class Slot:
         for job, answer in good:
             job.future.set_result(answer)
 
+    # -- failures ---------------------------------------------------------------------------
+
+    def _failed(self, job: Job, why: str) -> None:
+        """The model failed on this request alone."""
+        if self._may_blame(job):
+            self._suspect(self.ejection.failed({job.unit}, why))
+
+    def _may_blame(self, job: Job) -> bool:
+        """Whether the branch could be left out for it: somebody else would answer."""
+        return self.bounds.ejectable and not job.patient
+
+    def _suspect(self, suspicion: Suspicion | None) -> None:
+        if suspicion is not None:
+            self._suspected(suspicion)
+
+    def leave_out(self, why: str) -> None:
+        """Refuse from now on what somebody else can answer, also where it waits already."""
+        self._left_out = why
+        self._queue.turn_away(why)
+        self._maybe_empty()
+
+    def take_back(self) -> None:
+        """The end of `leave_out`."""
+        self._left_out = None
+
+    async def borrow(self) -> Seat:
+        """A seat whose worker has nothing to do, and is given nothing until `give_back`."""
+        return await self._idle.borrow()
+
+    def give_back(self, seat: Seat) -> None:
+        """Return what was borrowed; a worker that is still at it is stuck, and killed."""
+        if seat.worker.ended:
+            return
+        if seat.leaving:
+            self._released(seat.crew, seat.worker)
+        elif seat.worker.busy:
+            seat.worker.kill(too_slow=True)
+        else:
+            self._idle.free(seat)
+
     # -- deadlines --------------------------------------------------------------------------
 
     def _arm(self, at: float) -> None:
@@ -270,39 +260,38 @@ class Slot:
 
     def _ring(self) -> None:
         now = self._loop.time()
-        late = [job for job in self._queue if job.future.done() or job.deadline <= now]
-        if late:
-            kept = [job for job in self._queue if not job.future.done() and job.deadline > now]
-            self._queue = deque(kept)
-            self.queue_rows = sum(job.rows for job in kept)
-        following = min((job.deadline for job in self._queue), default=inf)
-        for seat in (*self._seats, *self._leaving):
-            if not seat.flight:
-                continue
-            if now - seat.since >= self._patience:
+        late = self._queue.late(now)
+        following = self._queue.next_deadline
+        flying = [seat for seat in (*self._seats, *self._leaving) if seat.flight]
+        flights = [seat.flight for seat in flying]
+        for seat in flying:
+            if now - seat.since >= self.bounds.patience:
                 seat.worker.kill(too_slow=True)
             else:
-                following = min(following, seat.since + self._patience)
+                following = min(following, seat.since + self.bounds.patience)
             for job in seat.flight:
-                if job.deadline <= now:
-                    self._expire(job, taken=True)
-                elif not job.future.done():
+                if job.deadline > now and not job.future.done():
                     following = min(following, job.deadline)
         self._alarm = None
         self._arm(max(following, now + _GRAIN))
-        for job in late:
-            self._expire(job)
+        for flight in flights:
+            over = [job for job in flight if job.deadline <= now]
+            self._unanswered(over, flight, taken=True)
+        self._unanswered(late, [job for flight in flights for job in flight])
         self._maybe_empty()
 
-    def _expire(self, job: Job, *, taken: bool = False) -> None:
-        if job.future.done():
-            return
-        whose = "its caller's deadline" if job.hurried else "the branch's timeout"
-        if taken or job.alone:  # a worker died on it before
-            error = DeadlineExceeded(f"no answer within {whose}", where=self.branch)
-        else:
-            error = NeverTaken(f"no worker was free within {whose}", where=self.branch)
-        job.future.set_exception(error)
+    def _unanswered(
+        self, late: Sequence[Job], flight: Sequence[Job], *, taken: bool = False
+    ) -> None:
+        """The time of these is over; the workers may be stuck with any of the flight."""
+        late = [job for job in late if not job.future.done()]
+        suspects = {job.unit for job in flight} if late else set()
+        for job in late:
+            expire(job, self.branch, taken=taken)
+            if suspects and self._may_blame(job) and not job.hurried:
+                timeout = self.bounds.timeout
+                since, why = job.deadline - timeout, f"no answer within {timeout:g} s"
+                self._suspect(self.ejection.unanswered(since, suspects, why))
 
     # -- workers ----------------------------------------------------------------------------
 
@@ -317,14 +306,13 @@ class Slot:
         worker.on_lost = partial(self._on_lost, seat)
         worker.on_end = partial(self._on_end, seat)
         self._seats.append(seat)
-        self._idle.append(seat)
         self._show()
-        self._pump()
+        self._idle.free(seat)
 
     def swap(self, crew: Crew) -> None:
         """From now on every frame goes to this crew; the others finish theirs and are released."""
         old, self._seats = self._seats, []
-        idle, self._idle = self._idle, []
+        idle = self._idle.emptied()
         for seat in old:
             seat.leaving = True
         self._leaving += [seat for seat in old if seat.flight]
@@ -350,14 +338,14 @@ class Slot:
             if seat in seats:
                 seats.remove(seat)
         waiting = [job for job in flight if not job.future.done()]
-        for job in reversed(waiting):
-            if job.alone:
-                message = f"the worker died while answering it: {seat.worker.why}"
-                job.future.set_exception(ModelError(message, where=self.branch))
-            else:
+        if len(waiting) == 1 and waiting[0].alone:
+            message = f"the worker died while answering it: {seat.worker.why}"
+            waiting[0].future.set_exception(ModelError(message, where=self.branch))
+            self._failed(waiting[0], message)
+        else:
+            for job in waiting:
                 job.alone = True
-                self._queue.appendleft(job)
-                self.queue_rows += job.rows
+            self._queue.put_back(waiting)
         self._show()
         self._pump()
         self._died(seat.crew, seat.worker)
@@ -395,5 +383,6 @@ class Slot:
     def forget(self) -> None:
         """Everything has been stopped."""
         self._arm(inf)
-        self._seats, self._idle, self._leaving = [], [], []
+        self._seats, self._leaving = [], []
+        self._idle.clear()
         self.serving = None

@@ -21,9 +21,9 @@ from gateway.names import Branch, Commit, Fingerprint
 from gateway.repositories.move import Move
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job
-from gateway.workers.keeper import Patience
 from gateway.workers.launch import Launch
 from gateway.workers.slot import Slot
+from gateway.workers.surroundings import Patience
 
 SINS = Path(__file__).parents[1] / "sins"
 PROD = Branch("prod")
@@ -156,13 +156,17 @@ class World:
         *,
         timeout: float = 10.0,
         count: int | None = None,
+        unit: str | None = None,
+        hurried: bool = False,
+        patient: bool = False,
     ) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
         payload = rows if isinstance(rows, bytes) else json.dumps(rows).encode()
         if count is None:
             count = len(rows) if isinstance(rows, list) else 1
         future: asyncio.Future[Answer] = loop.create_future()
-        self.slot(branch).submit(Job(payload, count, loop.time() + timeout, None, future))
+        job = Job(payload, count, loop.time() + timeout, None, future, hurried, unit)
+        self.slot(branch).submit(job, patient=patient)
         return future
 
     async def ask(self, rows: object, branch: Branch = PROD) -> Any:

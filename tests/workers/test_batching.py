@@ -13,7 +13,7 @@ from workers.fleets import PROD, World, constant, running, serving_code, sin
 from gateway.config.sections import BranchConfig, LimitsConfig
 from gateway.errors import DeadlineExceeded, ModelError, NotReady, Overloaded
 from gateway.workers.jobs import Answer, Job
-from gateway.workers.keeper import Patience
+from gateway.workers.surroundings import Patience
 
 
 async def held(world: World) -> tuple[asyncio.Future[Answer], Path]:

@@ -51,7 +51,7 @@ def test_what_would_miss_its_deadline_is_refused_for_what_would_not(tmp_path: Pa
             gate, hopeless = tmp_path / "gate", tmp_path / "hopeless"
             first = world.submit([[str(gate)]])
             await wait_until_async(gate.with_suffix(".begun").exists)
-            slot._pace = pace_of(*[100.0] * 20)
+            slot._queue.pace = pace_of(*[100.0] * 20)
             shed = world.submit([[str(hopeless)]], timeout=30.0)
             kept = world.submit([[0]], timeout=1000.0)
             gate.touch()
@@ -71,9 +71,9 @@ def test_the_last_in_the_queue_is_tried_however_little_time_it_has(tmp_path: Pat
         async with running(tmp_path) as world:
             await world.settled(serving_code(tmp_path, sin("sleeps")))
             slot = world.slot()
-            slot._pace = pace_of(*[1e6] * 50)
+            slot._queue.pace = pace_of(*[1e6] * 50)
             assert await world.ask([[0]]) == [0]
-            assert slot._pace.need < 1e6
+            assert slot._queue.pace.need < 1e6
             shed, tried = world.submit([[0]]), world.submit([[0]])
             results = await asyncio.gather(shed, tried, return_exceptions=True)
             assert [type(result).__name__ for result in results] == ["Overloaded", "Answer"]

@@ -13,7 +13,7 @@ from workers.fleets import DEV, PROD, QUICK, World, alive, constant, running, se
 
 from gateway.config.sections import BranchConfig, Privacy
 from gateway.errors import InvalidInstances, ModelError
-from gateway.workers.keeper import Patience
+from gateway.workers.surroundings import Patience
 
 
 async def loaded(world: World, name: str) -> None:

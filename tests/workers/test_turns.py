@@ -180,7 +180,7 @@ def test_a_frame_that_nobody_waits_for_leaves_the_worker_well(tmp_path: Path) ->
             await wait_until_async(gate.with_suffix(".begun").exists)
             late = [world.submit([[0]], timeout=0.05) for _ in range(3)]
             results = await asyncio.gather(*late, return_exceptions=True)
-            assert {type(result) for result in results} == {DeadlineExceeded}
+            assert all(isinstance(result, DeadlineExceeded) for result in results)
             gate.touch()
             await slow
             assert await world.ask([[0]]) == [0]

@@ -1,0 +1,118 @@
+"""The jobs that wait for a worker of one branch: in order of arrival, bounded in rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from math import inf
+
+from gateway.errors import DeadlineExceeded, NeverTaken, NotReady, Overloaded
+from gateway.names import Branch
+from gateway.workers.jobs import Job
+from gateway.workers.pace import Pace
+
+
+class Queue:
+    """Owns what waits, and gives up what would not be answered in time. Times are arguments."""
+
+    __slots__ = ("_branch", "_jobs", "most", "pace", "rows")
+
+    def __init__(self, branch: Branch) -> None:
+        self.rows = 0
+        #: The bound; one job alone may have more rows.
+        self.most = 1
+        self.pace = Pace()
+        self._branch = branch
+        self._jobs: deque[Job] = deque()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
+
+    def add(self, job: Job) -> None:
+        """Overloaded where it is one too many."""
+        if self.rows + job.rows > self.most and self._jobs:
+            raise Overloaded(
+                f"{self.rows} rows are waiting; the bound is {self.most}", where=self._branch
+            )
+        self._jobs.append(job)
+        self.rows += job.rows
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        """To its front, in this order, whatever the bound: they were in it before."""
+        given = list(jobs)
+        self._jobs.extendleft(reversed(given))
+        self.rows += sum(job.rows for job in given)
+
+    def take(self, most_jobs: int, most_rows: int, now: float) -> tuple[list[Job], int]:
+        """The next batch and its rows; what is cancelled, or would be late, is never computed.
+
+        `most_jobs` of 0 is no bound.
+        """
+        batch: list[Job] = []
+        jobs, rows = self._jobs, 0
+        soonest = now + self.pace.need
+        while jobs:
+            job = jobs[0]
+            if job.future.done() or job.deadline <= soonest:
+                only = not batch and len(jobs) == 1
+                if job.future.done() or job.deadline <= now or not only:
+                    jobs.popleft()
+                    self.rows -= job.rows
+                    self._give_up(job, now)
+                    continue
+            if batch and (job.alone or rows + job.rows > most_rows):
+                break
+            jobs.popleft()
+            batch.append(job)
+            rows += job.rows
+            if job.alone or len(batch) == most_jobs:
+                break
+        self.rows -= rows
+        return batch, rows
+
+    def _give_up(self, job: Job, now: float) -> None:
+        """One that is late, or would be: work on it would only make those behind it late too."""
+        if job.deadline <= now:
+            expire(job, self._branch)
+        elif not job.future.done():
+            job.future.set_exception(
+                Overloaded("its turn comes too late for its deadline", where=self._branch)
+            )
+
+    def late(self, now: float) -> list[Job]:
+        """Take out those that are over; they are still to be told."""
+        over = [job for job in self._jobs if job.future.done() or job.deadline <= now]
+        if over:
+            self._keep([j for j in self._jobs if not j.future.done() and j.deadline > now])
+        return over
+
+    def turn_away(self, why: str) -> None:
+        """Take out those that somebody else can answer, and tell them."""
+        jobs = list(self._jobs)
+        self._keep([job for job in jobs if job.patient])
+        for job in jobs:
+            if not job.patient and not job.future.done():
+                job.future.set_exception(NotReady(why, where=self._branch))
+
+    def _keep(self, jobs: list[Job]) -> None:
+        self._jobs = deque(jobs)
+        self.rows = sum(job.rows for job in jobs)
+
+    @property
+    def next_deadline(self) -> float:
+        return min((job.deadline for job in self._jobs), default=inf)
+
+
+def expire(job: Job, branch: Branch, *, taken: bool = False) -> None:
+    """Tell it that its time is over, unless it was told anything before."""
+    if job.future.done():
+        return
+    whose = "its caller's deadline" if job.hurried else "the branch's timeout"
+    if taken or job.alone:  # a worker died on it before
+        error = DeadlineExceeded(f"no answer within {whose}", where=branch)
+    else:
+        error = NeverTaken(f"no worker was free within {whose}", where=branch)
+    job.future.set_exception(error)

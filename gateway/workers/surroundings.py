@@ -1,0 +1,50 @@
+"""What every keeper of a branch shares: the rest of the gateway, and how long things may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.metrics import Metrics
+from gateway.names import Branch, Fingerprint
+from gateway.workers.crew import Lease
+from gateway.workers.jobs import Answer, Job
+from gateway.workers.launch import Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take, in seconds. A worker may take `timeouts` times the branch's
+    timeout for one frame, but at least `frame`."""
+
+    load: float = 120.0
+    frame: float = 30.0
+    timeouts: float = 10.0
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+
+    def wait(self, failures: int) -> float:
+        """Before the next try after so many failures in a row; the first is at once."""
+        if failures <= 1:
+            return 0.0
+        return min(self.longest_wait, self.first_wait * 2.0 ** min(failures - 2, 30))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every keeper needs of the rest of the gateway."""
+
+    metrics: Metrics
+    lease: Callable[[Fingerprint], Lease]
+    answered: Callable[[list[tuple[Job, Answer]]], None]
+    decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
+    logged: Callable[[Branch, str, str, str, str], None]
+    launch: Launch = field(default_factory=Launch)
+    patience: Patience = field(default_factory=Patience)
+    now: Callable[[], datetime] = _now
