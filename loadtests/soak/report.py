@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -50,7 +51,7 @@ def page(found: Soak, began: str) -> str:
         ("processor", f"{here.processor}, {here.cores} cores"),
         ("memory", f"{here.memory_bytes / 1e9:.1f} GB"),
         ("system", here.system),
-        ("versions", f"Python {here.python}, {versions}"),
+        ("versions", f"Python {here.python}, {_git()}, {versions}"),
         ("begun", began),
     ]
     head = f"""# A soak
@@ -70,6 +71,11 @@ _BOUND = (
     f" {DESCRIPTORS} descriptors. A life below {SHORTEST:.0f} s is not judged. All together counts"
     " where there were as many processes of each kind as there mostly are."
 )
+
+
+def _git() -> str:
+    said = subprocess.run(["git", "version"], capture_output=True, text=True, check=True)
+    return said.stdout.strip()
 
 
 def _sections(found: Soak) -> list[tuple[str, list[Row]]]:
