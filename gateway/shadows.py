@@ -89,6 +89,8 @@ class Shadow:
         try:
             slot = self._rooms.fleet.slot(self.branch)
         except KeyError:  # it has just been taken out
+            slot = None
+        if slot is None or not slot.ready:
             self._drop("not_ready", rows)
             return
         copy = Copy(self, exchange, answer, size, slot)

@@ -26,6 +26,7 @@ from gateway.routing import Routing
 from gateway.shadows import Shadows
 from gateway.web.predict import Flight, Predict
 from gateway.workers.jobs import Answer
+from gateway.workers.surroundings import Patience
 
 RAISES = "def predict(model, rows): raise KeyError('no such feature')\n"
 
@@ -444,5 +445,32 @@ def test_a_copy_that_a_worker_died_on_is_recorded_though_no_other_came_in_time(
             (record,) = told.copies()
             assert (record.request_id, record.status) == (asked.request_id, "timeout")
             mark.unlink()
+
+    within(body)
+
+
+WAITS = """
+import pathlib, time
+gate = pathlib.Path({gate!r})
+pathlib.Path({begun!r}).touch()
+while not gate.exists():
+    time.sleep(0.01)
+def predict(model, rows): return [0 for _ in rows]
+"""
+
+
+def test_a_shadow_that_yields_the_processor_has_longer_to_load(tmp_path: Path) -> None:
+    async def body() -> None:
+        patience = Patience(load=0.5, shadow_load=60.0)
+        gate, begun = tmp_path / "gate", tmp_path / "begun"
+        code = WAITS.format(gate=str(gate), begun=str(begun))
+        async with running(tmp_path, branches=config().branches, patience=patience) as world:
+            world.fleet.offer(serving_code(tmp_path, code, DEV))
+            await wait_until_async(begun.exists)
+            # Begun later, it has had its time before the shadow's is over.
+            assert (await world.settled(serving_code(tmp_path, code)))["quarantined"]
+            assert world.state(DEV)["loading"]
+            gate.touch()
+            await wait_until_async(lambda: world.slot(DEV).ready)
 
     within(body)

@@ -170,11 +170,12 @@ class Keeper:
     async def _load(self, order: Order, move: Move) -> None:
         loop, around = asyncio.get_running_loop(), self._around
         begun = loop.time()
+        deadline = around.patience.shadow_load if order.shadow else around.patience.load
         crew = Crew(
             move,
             order,
             launch=around.launch,
-            load_deadline=around.patience.load,
+            load_deadline=deadline,
             lease=lambda: around.lease(move.fingerprint),
             logged=lambda commit, record: around.logged(
                 self.branch, commit, record.level, record.logger, record.message
@@ -186,7 +187,7 @@ class Keeper:
             old = self._crew.ready if self._crew is not None else None
             same = old is not None and old.columns == ready.columns
             recent = list(self.slot.recent) if same else []
-            probed = await probe.probe(crew.workers[0], crew.root, recent, around.patience.load)
+            probed = await probe.probe(crew.workers[0], crew.root, recent, deadline)
         except BaseException:
             await crew.close()
             raise

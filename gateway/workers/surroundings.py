@@ -20,6 +20,8 @@ class Patience:
     timeout for one frame, but at least `frame`."""
 
     load: float = 120.0
+    #: A shadow's workers get what the others leave of the processor.
+    shadow_load: float = 600.0
     frame: float = 30.0
     timeouts: float = 10.0
     first_wait: float = 0.5
