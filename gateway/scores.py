@@ -13,6 +13,9 @@ import msgspec
 Classes = tuple[Any, ...] | None
 
 _RAWS: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+_TWO: msgspec.json.Decoder[list[tuple[float, float]]] = msgspec.json.Decoder(
+    list[tuple[float, float]]
+)
 _SHARES: msgspec.json.Decoder[list[list[float]]] = msgspec.json.Decoder(list[list[float]])
 
 
@@ -33,13 +36,16 @@ def score_of(
 def scores_of(predictions: bytes, probabilities: bytes, classes: Classes) -> list[float | None]:
     """`score_of` every row of an answer, of which each part is one JSON array."""
     try:
+        # Two classes are what there mostly is, and need no look at what was predicted.
+        return [share if math.isfinite(share) else None for _, share in _TWO.decode(probabilities)]
+    except msgspec.ValidationError:
+        pass
+    try:
         rows = _SHARES.decode(probabilities)
     except msgspec.ValidationError:
         # Something in it is no list of numbers, such as a null: only its own row has no score.
         parts = zip(_RAWS.decode(predictions), _RAWS.decode(probabilities), strict=True)
         return [score_of(bytes(one), bytes(shares), classes) for one, shares in parts]
-    if all(len(shares) == 2 for shares in rows):
-        return [_finite(shares[1]) for shares in rows]
     predicted: list[Any] = msgspec.json.decode(predictions)
     return [_score(value, shares, classes) for value, shares in zip(predicted, rows, strict=True)]
 

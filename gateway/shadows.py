@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +23,7 @@ from gateway.errors import (
     NotReady,
     Overloaded,
 )
-from gateway.metrics import Metrics
+from gateway.metrics import COPIES, DROPPED_COPIES, Metrics
 from gateway.monitoring.sampling import rank
 from gateway.names import Branch
 from gateway.recording import LOG_LINES, Exchange, Recorder
@@ -63,8 +62,8 @@ class Shadow:
 
     def __init__(self, branch: Branch, rooms: Shadows) -> None:
         self.branch = branch
-        self.ended: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
+        self.ended = dict.fromkeys(COPIES, 0)
+        self.dropped = dict.fromkeys(DROPPED_COPIES, 0)
         self.rows = 0
         self._bytes = 0
         self._held: set[Copy] = set()
@@ -256,8 +255,8 @@ class Shadows:
             "share": shadow.config.shadow_share,
             "rows": shadow.rows,
             "most_rows": shadow.config.shadow_rows,
-            "requests": dict(shadow.ended),
-            "dropped_rows": dict(shadow.dropped),
+            "requests": shadow.ended,
+            "dropped_rows": shadow.dropped,
             "agreement": [
                 {
                     "branch": pair.served,

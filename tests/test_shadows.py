@@ -80,7 +80,8 @@ class Story:
 
         def seen() -> dict[str, int]:
             now = self.status
-            return {**now["requests"], **now["dropped_rows"]}
+            counted = {**now["requests"], **now["dropped_rows"]}
+            return {word: count for word, count in counted.items() if count}
 
         await wait_until_async(lambda: seen() == counts, describe=lambda: (seen(), counts))
 
