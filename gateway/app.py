@@ -164,6 +164,7 @@ class Front:
             decided=self._fleet_decided,
             logged=self.recorder.logged,
             known=known,
+            spare_workers=config.spare_workers,
         )
 
     def _build_watcher(self, config: Config) -> Watcher:
@@ -344,7 +345,7 @@ class Front:
         now = self.routing.config
         branches = {**config.branches, **now.branches}
         self._shown |= branches.keys()
-        await self.fleet.configure(branches, now.limits, now.monitoring.privacy)
+        await self.fleet.configure(branches, now.limits, now.monitoring.privacy, now.spare_workers)
         # What only the new file allows must become ready before it can be in force.
         most = max(config.limits.snapshot_bytes, now.limits.snapshot_bytes)
         self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll, most)
@@ -357,7 +358,9 @@ class Front:
         self._show_weights(config)
 
     async def _applied(self, config: Config) -> None:
-        await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
+        await self.fleet.configure(
+            config.branches, config.limits, config.monitoring.privacy, config.spare_workers
+        )
         self.watcher.configure(_wanted(config), config.poll, config.limits.snapshot_bytes)
         await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():

@@ -175,6 +175,7 @@ class Keeper:
             move,
             order,
             launch=around.launch,
+            spares=around.spares,
             load_deadline=deadline,
             lease=lambda: around.lease(move.fingerprint),
             logged=lambda commit, record: around.logged(

@@ -12,6 +12,7 @@ from gateway.names import Branch, Fingerprint
 from gateway.workers.crew import Lease
 from gateway.workers.jobs import Answer, Job
 from gateway.workers.launch import Launch
+from gateway.workers.spares import Spares
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Surroundings:
     answered: Callable[[list[tuple[Job, Answer]]], None]
     decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
     logged: Callable[[Branch, str, str, str, str], None]
+    spares: Spares
     launch: Launch = field(default_factory=Launch)
     patience: Patience = field(default_factory=Patience)
     now: Callable[[], datetime] = _now
