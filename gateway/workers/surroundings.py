@@ -18,11 +18,12 @@ from gateway.workers.spares import Spares
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long things may take, in seconds. A worker may take `timeouts` times the branch's
-    timeout for one frame, but at least `frame`."""
+    timeout for one frame, but at least `frame`. A swap waits `naming` for the commit's name."""
 
     load: float = 120.0
     #: A shadow's workers get what the others leave of the processor.
     shadow_load: float = 600.0
+    naming: float = 10.0
     frame: float = 30.0
     timeouts: float = 10.0
     first_wait: float = 0.5

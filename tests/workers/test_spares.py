@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until_async
+from waiting import wait_until, wait_until_async
 from workers.fleets import DEV, PROD, World, alive, running, serving_code, snapshot
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
@@ -416,3 +418,38 @@ def test_workers_of_another_interpreter_have_spares_of_their_own(tmp_path: Path)
         await taken.worker.stop()
 
     told(tmp_path, story)
+
+
+FRONT = """
+import asyncio, sys
+from pathlib import Path
+from workers.fleets import World, serving_code
+
+async def story():
+    folder = Path(sys.argv[1])
+    world = World(folder, spare_workers=1)
+    running = asyncio.ensure_future(world.fleet.run())
+    source = "import statistics\\ndef predict(m, rows): return rows"
+    await world.settled(serving_code(folder, source))
+    while not any(spare["state"] == "ready" for spare in world.fleet.spares.status):
+        await asyncio.sleep(0.02)
+    print(world.fleet.spares.status[0]["pid"], flush=True)
+    await running
+
+asyncio.run(story())
+"""
+
+
+def test_a_kill_of_the_front_leaves_no_spare_behind(tmp_path: Path) -> None:
+    tests, house = Path(__file__).parents[1], Path(__file__).parents[2]
+    front = subprocess.Popen(
+        [sys.executable, "-c", FRONT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": f"{tests}:{house}"},
+    )
+    with front:
+        assert front.stdout is not None
+        pid = int(front.stdout.readline())
+        assert alive(pid)
+        front.kill()
+    wait_until(lambda: not alive(pid))
