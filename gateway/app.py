@@ -358,9 +358,8 @@ class Front:
         self._show_weights(config)
 
     async def _applied(self, config: Config) -> None:
-        await self.fleet.configure(
-            config.branches, config.limits, config.monitoring.privacy, config.spare_workers
-        )
+        await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
+        self.fleet.spares.want(config.spare_workers)
         self.watcher.configure(_wanted(config), config.poll, config.limits.snapshot_bytes)
         await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():

@@ -92,11 +92,7 @@ class Fleet:
             keeper.offer(move)
 
     async def configure(
-        self,
-        branches: Mapping[Branch, BranchConfig],
-        limits: LimitsConfig,
-        privacy: Privacy,
-        spare_workers: int | None = None,
+        self, branches: Mapping[Branch, BranchConfig], limits: LimitsConfig, privacy: Privacy
     ) -> None:
         """Add, remove and change branches.
 
@@ -105,8 +101,6 @@ class Fleet:
         are.
         """
         self._limits, self._privacy = limits, privacy
-        if spare_workers is not None:
-            self.spares.want(spare_workers)
         for branch in self._keepers.keys() - branches.keys():
             keeper = self._keepers.pop(branch)
             if keeper.known is not None:

@@ -378,18 +378,18 @@ def test_there_are_as_many_spares_as_wanted(tmp_path: Path) -> None:
         await wait_until_async(ready, describe=lambda: world.fleet.spares.status)
 
     async def story(world: World) -> None:
-        configured = {PROD: BranchConfig()}, LimitsConfig(), Privacy()
+        spares = world.fleet.spares
         await serves(world, code("import statistics", "1"))
         await count(world, 2)
-        await world.fleet.configure(*configured, spare_workers=0)
+        spares.want(0)
         gone = set(world.pids)
         await count(world, 0)
         serving = {worker["pid"] for worker in world.state()["workers"]}
         await wait_until_async(lambda: not any(map(alive, gone - serving)))
         await serves(world, code("import statistics", "2"))
-        await world.fleet.configure(*configured, spare_workers=1)
+        spares.want(1)
         await count(world, 1)
-        await world.fleet.configure({}, *configured[1:])
+        await world.fleet.configure({}, LimitsConfig(), Privacy())
         await count(world, 0)
 
     told(tmp_path, story, spare_workers=2)
