@@ -345,7 +345,7 @@ class Front:
         now = self.routing.config
         branches = {**config.branches, **now.branches}
         self._shown |= branches.keys()
-        await self.fleet.configure(branches, now.limits, now.monitoring.privacy, now.spare_workers)
+        await self.fleet.configure(branches, now.limits, now.monitoring.privacy)
         # What only the new file allows must become ready before it can be in force.
         most = max(config.limits.snapshot_bytes, now.limits.snapshot_bytes)
         self.watcher.configure({b: c.model for b, c in branches.items()}, now.poll, most)

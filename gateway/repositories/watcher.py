@@ -250,6 +250,7 @@ class Watcher:
         try:
             while followed.tip is not None and followed.needs(followed.tip, time.monotonic()):
                 tip, model = followed.tip, followed.model
+                log.info("moved", extra={"branch": followed.branch, "commit": tip})
                 failure = await self._attempt(followed, tip, model)
                 if failure is None or not followed.present or followed.model != model:
                     continue

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,7 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from waiting import wait_until, wait_until_async
 from workers.fleets import DEV, PROD, World, alive, running, serving_code, snapshot
 
@@ -144,6 +150,24 @@ def test_a_branchs_code_sees_no_difference(tmp_path: Path) -> None:
         assert await serves(world, code(LOOKS + "# again", "SEEN")) == spare
         warm = (await world.ask([[0]]))[0]
         assert warm == cold
+
+    told(tmp_path, story)
+
+
+def test_a_pickled_pipeline_answers_the_same_from_a_spare(tmp_path: Path) -> None:
+    rows = np.random.default_rng(7).normal(size=(200, 3))
+    models = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=C)).fit(rows, rows.sum(axis=1) > 0)
+        for C in (1.0, 0.1)
+    ]
+
+    async def story(world: World) -> None:
+        for model in models:
+            spare = await spare_of(world) if model is models[1] else None
+            pid = await serves(world, {"models/model.pkl": pickle.dumps(model)})
+            assert spare in (None, pid)
+            answer = await world.submit(rows[:20].tolist())
+            assert json.loads(answer.probabilities) == model.predict_proba(rows[:20]).tolist()
 
     told(tmp_path, story)
 

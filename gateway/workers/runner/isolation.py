@@ -50,13 +50,13 @@ def open_source(source: Path) -> None:
 
 
 @contextlib.contextmanager
-def lowered() -> Iterator[None]:
+def lowered(step: int) -> Iterator[None]:
     """Yield to other processes where the kernel shares the machine by session.
 
     There a thread's own priority only counts within its session. Ends the process if it cannot
     have its full share back: it would serve slowly.
     """
-    low = _set_group_priority(10, tries=3)
+    low = _set_group_priority(step, tries=3)
     yield
     if low and not _set_group_priority(0, tries=100):
         os._exit(3)

@@ -19,6 +19,8 @@ from types import ModuleType
 from .isolation import lowered
 
 _OURS = __name__.partition(".")[0]
+#: Enough for all that serves to go first, and not so much that a busy machine starves the imports.
+_STEP_BACK = 5
 _WRITTEN_BYTES = 1024 * 1024
 _INSTALLED = (".dist-info", ".egg-info")
 
@@ -45,7 +47,7 @@ class Warmth:
         def work() -> None:
             if sys.platform == "linux":
                 # Of this thread alone, which then ends: an ordinary process may not go back up.
-                os.nice(10)
+                os.nice(_STEP_BACK)
             for name in names:
                 try:
                     importlib.import_module(name)
@@ -55,7 +57,7 @@ class Warmth:
 
         noting = _Noting(self._sought)
         sys.meta_path.append(noting)
-        with lowered():
+        with lowered(_STEP_BACK):
             thread = threading.Thread(target=work, name="imports")
             thread.start()
             thread.join()
