@@ -6,10 +6,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system load soak bench lint clean
+.PHONY: help setup demo test test-system load soak bench bench-reloads lint clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## .venv with the gateway and its tools; quick the second time
 
@@ -42,6 +42,9 @@ soak: setup  ## ten minutes of users, merges, kills and overload, then an audit;
 
 bench: setup  ## the race with its peers, about an hour; ARGS=--quick for a smoke run
 	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+bench-reloads: setup  ## fifty reloads under load: failures, latency, time to serve, memory
+	@$(BIN)/python -m loadtests.reloads $(ARGS)
 
 lint: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

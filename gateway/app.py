@@ -164,6 +164,7 @@ class Front:
             decided=self._fleet_decided,
             logged=self.recorder.logged,
             known=known,
+            spare_workers=config.spare_workers,
         )
 
     def _build_watcher(self, config: Config) -> Watcher:
@@ -358,6 +359,7 @@ class Front:
 
     async def _applied(self, config: Config) -> None:
         await self.fleet.configure(config.branches, config.limits, config.monitoring.privacy)
+        self.fleet.spares.want(config.spare_workers)
         self.watcher.configure(_wanted(config), config.poll, config.limits.snapshot_bytes)
         await asyncio.to_thread(self._write_monitor_settings, config)
         for name in self._shown - config.branches.keys():

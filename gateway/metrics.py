@@ -156,6 +156,9 @@ class Metrics:
             "gateway_branch_info", "What serves.", "branch", "commit", "fingerprint"
         )
         self.workers = self._gauge("gateway_workers", "Loaded worker processes.", "branch")
+        self.spare_workers = self._gauge(
+            "gateway_spare_workers", "Started worker processes that wait for something to load."
+        )
         self.reloads = self._counter(
             "gateway_reloads_total", "New fingerprints by how they ended.", "branch", "result"
         )

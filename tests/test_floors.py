@@ -16,7 +16,8 @@ FLOORS = {
     1: "agreement assignment statistics chunks workers.pace workers.ejection"  # pure
     " config.settings config.sections config.quantities config.addresses",
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
-    " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner",
+    " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"
+    " workers.imports",
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
     3.6: "shadows",  # what comes after the record

@@ -140,6 +140,13 @@ class OperatorConfig(Section):
         default=30.0,
         description="How long /readyz waits for weighted branches besides the baseline.",
     )
+    spare_workers: int = Field(
+        default=1,
+        ge=0,
+        le=16,
+        description="Workers kept started, with what the branches import imported, so that a"
+        " reload is quick; each takes the memory of a worker without a model. 0: none.",
+    )
     monitoring: MonitoringConfig = Field(
         default=MonitoringConfig(), description="What is written back into the branches."
     )

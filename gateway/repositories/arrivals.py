@@ -109,19 +109,22 @@ class Arrivals:
             ) from damage
 
     def settle(self, branch: Branch, move: Move, deadline: float) -> Move | None:
-        """Look again for the provenance of a move that came without; None if still unknown."""
+        """Look for the provenance of a move that came without; None if it stays unknown."""
+        with self._recycled():
+            return self._healed(lambda: self._settle(branch, move, deadline))
+
+    def _settle(self, branch: Branch, move: Move, deadline: float) -> Move | None:
         last = self._remembered.get(branch)
         if last is None or last.fingerprint != move.fingerprint:
             return None
-        with self._recycled():
-            self._git.fetch(move.tip, deadline=deadline)
-            entries = self._git.ls_paths(move.tip, SERVED)
-            commit, known = self._search(move.tip, entries, deadline)
+        self._git.fetch(move.tip, deadline=deadline)
+        entries = self._git.ls_paths(move.tip, SERVED)
+        commit, known = self._search(move.tip, entries, deadline)
         if not known:
             return None
         settled = LastGood(move.tip, commit, known, move.fingerprint, last.model)
         self._remembered.put(branch, settled)
-        return Move(branch, move.tip, commit, known, move.fingerprint, move.root)
+        return replace(move, commit=commit, commit_known=True, settling=False)
 
     def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
         """The beginning of a plain file of the commit, at most so long; None if there is none."""
@@ -190,22 +193,28 @@ class Arrivals:
             )
 
         lease = self.snapshots.build(found, write)
+        last = self._remembered.get(branch)
         try:
-            last = self._remembered.get(branch)
-            same = last is not None and last.fingerprint == found and last.commit_known
-            if last is not None and same and follows(self._git, tip, last.tip):
-                commit, known = last.commit, True
+            if last is not None and last.fingerprint == found:
+                good = replace(self._called(tip, entries, last), model=model)
             else:
-                commit, known = self._search(tip, entries, self._bounds.provenance)
-                if last is not None and same and not known:
-                    # History is too long or away; what was found once is the better answer.
-                    commit, known = last.commit, True
-            good = LastGood(tip, commit, known, found, model)
+                good = LastGood(tip, tip, False, found, model)
             self._remembered.put(branch, good)
         except BaseException:
             lease.release()
             raise
-        return move_of(branch, good, lease), lease
+        settling = last is None or last.fingerprint != found
+        return replace(move_of(branch, good, lease), settling=settling), lease
+
+    def _called(self, tip: Commit, entries: Iterable[Entry], last: LastGood) -> LastGood:
+        """A quiet move's tip, and the commit that brought its content."""
+        if last.commit_known and follows(self._git, tip, last.tip):
+            return replace(last, tip=tip)
+        commit, known = self._search(tip, entries, self._bounds.provenance)
+        if last.commit_known and not known:
+            # History is too long or away; what was found once is the better answer.
+            commit, known = last.commit, True
+        return replace(last, tip=tip, commit=commit, commit_known=known)
 
     def _search(
         self, tip: Commit, entries: Iterable[Entry], deadline: float

@@ -72,9 +72,10 @@ def write_content(
                     with _new_file(entry, target, where) as file:
                         lfs.copy(entry.path, pointer, file.write)
     # Links come last: no file is ever written through one.
-    with git.blobs(deadline=deadline) as reader:
-        for entry in links:
-            _write_link(reader, entry, target, where)
+    if links:
+        with git.blobs(deadline=deadline) as reader:
+            for entry in links:
+                _write_link(reader, entry, target, where)
     refuse([reason for entry in links if (reason := _escape(entry, target))], where)
 
 

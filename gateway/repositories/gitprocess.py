@@ -26,8 +26,10 @@ from gateway.repositories.credentials import SSH, Credentials, Veil
 _NOISE = re.compile(r"^(hint:|warning: redirecting|\s*$)")
 _FULL = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 _KILLED_CHILD_WAIT = 5.0
+#: Both ends are on this machine: to compress for the way between costs more than the way.
 _LOCAL_SERVER = (
     "git -c safe.directory=* -c uploadpack.allowFilter=true -c uploadpack.allowAnySHA1InWant=true"
+    " -c pack.compression=0"
 )
 _FIXED_CONFIG = {
     "advice.detachedHead": "false",

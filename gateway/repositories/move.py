@@ -13,7 +13,8 @@ class Move:
     """A branch's present content. A move with the fingerprint of the one before it is quiet.
 
     `commit` is the provenance of the content: the oldest first-parent commit with this
-    fingerprint, or the tip as long as `commit_known` is false. `root` is the complete read-only
+    fingerprint, or the tip as long as `commit_known` is false. While that is `settling`, the same
+    move follows within seconds, with its provenance or without. `root` is the complete read-only
     snapshot directory.
     """
 
@@ -23,3 +24,4 @@ class Move:
     commit_known: bool
     fingerprint: Fingerprint
     root: Path
+    settling: bool = False

@@ -11,29 +11,29 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from gateway.errors import ContentAway, ContentError, MissingRef, RepositoryError, StateError
 from gateway.names import Branch, Commit
 from gateway.repositories.followed import Backoff, Followed, Kind, Trouble
 from gateway.repositories.followed_file import FollowedFile
 from gateway.repositories.move import Move
-from gateway.repositories.snapshots import Lease
+from gateway.repositories.repository import Heads, Repository
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: By branch: the tip, None as long as a first one is not known, or why it cannot be asked for.
-Heads = Mapping[Branch, Commit | RepositoryError | None]
-
 _JITTER = 0.2
 _AT_ONCE = 4
 #: What the remote, the disk or a damaged cache do to any call.
 _FAILURES = (RepositoryError, StateError, OSError)
+#: Seconds that the search for provenance may hold up a swap, and that later ones may take.
+_NAMING = 5.0
 _SETTLING = (10.0, 30.0, 60.0)
 #: Seconds from one poll to the next, however often others call `look`.
 _REST = 0.25
@@ -41,62 +41,6 @@ _REST = 0.25
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class Repository(Protocol):
-    """What is followed, whatever its kind. Called in threads, several branches at once."""
-
-    def open(self) -> None: ...
-
-    def close(self) -> None:
-        """End what runs: calls in other threads raise soon."""
-
-    def heads(self, wanted: Iterable[Branch]) -> Heads:
-        """Of these branches and perhaps others: the tips of those that are there.
-
-        None as long as a first one is not known; the error of one that alone cannot be asked for.
-        """
-        ...
-
-    def next_look(self, poll: float) -> float:
-        """Seconds until `heads` is worth calling again, where it is usually called each `poll`."""
-        ...
-
-    def waits(self, branch: Branch) -> str | None:
-        """Why a branch that changed has no newer tip, if so."""
-        ...
-
-    def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
-        """What the branch served last, from this machine's disks alone."""
-        ...
-
-    def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
-        """The branch's content at `tip`, its snapshot leased; ContentError, RepositoryError."""
-        ...
-
-    def settle(self, branch: Branch, move: Move, deadline: float) -> Move | None:
-        """The move with its provenance, if that is found this time."""
-        ...
-
-    def tidy(self, tips: Iterable[Commit]) -> None:
-        """Forget what is neither at these tips nor served."""
-
-    def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
-        """The beginning of a plain file at a tip, at most so long; None if there is none."""
-        ...
-
-    def read_at_tip(
-        self, branch: Branch, path: str, most_bytes: int
-    ) -> tuple[Commit, bytes | None]:
-        """The branch's present tip and what `read_file` says of it; MissingRef."""
-        ...
-
-    def bound(self, snapshot_bytes: int) -> None:
-        """From now on a snapshot may have this many bytes; those that are there stay."""
-
-    def cache_status(self) -> dict[str, int] | None:
-        """Bytes and rebuilds of the cache, if there is one."""
-        ...
 
 
 class Watcher:
@@ -306,6 +250,7 @@ class Watcher:
         try:
             while followed.tip is not None and followed.needs(followed.tip, time.monotonic()):
                 tip, model = followed.tip, followed.model
+                log.info("moved", extra={"branch": followed.branch, "commit": tip})
                 failure = await self._attempt(followed, tip, model)
                 if failure is None or not followed.present or followed.model != model:
                     continue
@@ -342,8 +287,25 @@ class Watcher:
             return None
         followed.took(move, lease, self._now())
         self._deliver(move)
+        if move.settling:
+            await self._name(followed, move)
         await self._tidy()
         return None
+
+    async def _name(self, followed: Followed, move: Move) -> None:
+        """Look for the provenance while the move is loaded; whether found or not, say so."""
+        found = None
+        settle = self._repository.settle
+        try:
+            async with self._slots:
+                found = await self._in_thread(settle, followed.branch, move, _NAMING)
+        except _FAILURES as error:
+            log.info("no provenance yet: %s", error, extra={"branch": followed.branch})
+        except Exception:
+            log.exception("branch %s at %s", followed.branch, move.tip)
+        if followed.move is move and followed.present:
+            followed.move = found or replace(move, settling=False)
+            self._deliver(followed.move)
 
     async def _settle(self, followed: Followed) -> None:
         """Look for the provenance that was not found in time, with more time."""

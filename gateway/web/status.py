@@ -107,6 +107,7 @@ class Status:
                 "trouble": monitor.get("trouble"),
                 "cache": monitor.get("cache"),
             },
+            "spare_workers": self._fleet.spares.status,
             "branches": branches,
         }
         return json_response(_pretty(body))

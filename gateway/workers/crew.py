@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from typing import Protocol, Self
 import msgspec
 
 from gateway.config.sections import Privacy
+from gateway.errors import LoadError
 from gateway.names import Commit
 from gateway.repositories.move import Move
 from gateway.workers import wire
 from gateway.workers.jobs import Serving
-from gateway.workers.launch import Launch
-from gateway.workers.process import Worker
+from gateway.workers.launch import Launch, NotStarted
+from gateway.workers.process import LoadTooSlow, NeedsCold, Worker
+from gateway.workers.spares import Spares
 from gateway.workers.wire import LogRecord, Ready
+
+log = logging.getLogger(__name__)
 
 
 class Lease(Protocol):
@@ -63,6 +68,7 @@ class Crew:
         order: Order,
         *,
         launch: Launch,
+        spares: Spares,
         load_deadline: float,
         lease: Callable[[], Lease],
         logged: Callable[[Commit, LogRecord], None],
@@ -77,6 +83,7 @@ class Crew:
         self.probed = "unprobed"
         self.since = ""
         self._launch = launch
+        self._spares = spares
         self._load_deadline = load_deadline
         self._lease = lease
         self._logged = logged
@@ -108,11 +115,31 @@ class Crew:
         return ready
 
     async def hire(self) -> tuple[Worker, Ready]:
-        """One more loaded worker. LoadError or NotStarted, and nothing left behind."""
-        worker = Worker(
-            self._launch, logged=self._record, line=self._printed, dropped=self._dropped
-        )
-        await worker.start()
+        """One more loaded worker. LoadError or NotStarted, and nothing left behind.
+
+        A spare may load at once, but whatever fails in it is tried in a worker started for this:
+        the verdict on a commit is never a spare's.
+        """
+        branch = self.move.branch
+        with self._spares.hiring():
+            spare = self._spares.take(branch, self._launch)
+            if spare is not None:
+                worker = spare.hand_over(
+                    logged=self._record, line=self._printed, dropped=self._dropped
+                )
+                try:
+                    return await self._loaded(worker)
+                except LoadTooSlow:
+                    raise
+                except (LoadError, NotStarted, NeedsCold) as error:
+                    log.info("a spare could not load: %s", error, extra={"branch": branch})
+            worker = Worker(
+                self._launch, logged=self._record, line=self._printed, dropped=self._dropped
+            )
+            await worker.start()
+            return await self._loaded(worker)
+
+    async def _loaded(self, worker: Worker) -> tuple[Worker, Ready]:
         if self.order.shadow:
             worker.step_back()
         self.workers.append(worker)
@@ -135,6 +162,7 @@ class Crew:
             await worker.stop()
             self.forget(worker)
             raise
+        self._spares.learn(self.move.branch, self._launch, ready.modules)
         return worker, ready
 
     def moved(self, move: Move) -> None:

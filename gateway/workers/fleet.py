@@ -18,6 +18,7 @@ from gateway.workers.jobs import Answer, Job
 from gateway.workers.keeper import Keeper
 from gateway.workers.launch import Launch
 from gateway.workers.slot import Slot
+from gateway.workers.spares import Spares
 from gateway.workers.surroundings import Patience, Surroundings
 
 
@@ -44,16 +45,19 @@ class Fleet:
         decided: Callable[[Branch, str, str, str, dict[str, Any]], None],
         logged: Callable[[Branch, str, str, str, str], None],
         known: Mapping[Branch, Fingerprint] | None = None,
+        spare_workers: int = 0,
         load_deadline: float = 120.0,
         launch: Launch | None = None,
         patience: Patience | None = None,
     ) -> None:
+        self.spares = Spares(spare_workers, metrics.spare_workers)
         self._around = Surroundings(
             metrics,
             lease,
             answered,
             decided,
             logged,
+            self.spares,
             launch or Launch(),
             patience or Patience(load=load_deadline),
         )
@@ -73,7 +77,7 @@ class Fleet:
     async def run(self) -> None:
         """Keep; on cancellation drain what is queued and in flight, then stop every worker."""
         try:
-            await asyncio.get_running_loop().create_future()
+            await self.spares.run()
         finally:
             keepers = self._keepers.values()
             await asyncio.gather(
@@ -101,7 +105,7 @@ class Fleet:
             keeper = self._keepers.pop(branch)
             if keeper.known is not None:
                 self._known[branch] = keeper.known
-            task = asyncio.ensure_future(keeper.close("the branch is no longer configured"))
+            task = asyncio.ensure_future(self._leave(keeper))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
         for branch, config in branches.items():
@@ -110,6 +114,11 @@ class Fleet:
                 self._add(branch, config)
             else:
                 keeper_.configure(config, limits, privacy)
+
+    async def _leave(self, keeper: Keeper) -> None:
+        await keeper.close("the branch is no longer configured")
+        if keeper.branch not in self._keepers:
+            self.spares.forget(keeper.branch)
 
     def slot(self, branch: Branch) -> Slot:
         """KeyError if it is not configured."""

@@ -7,6 +7,7 @@ leaves the old one serving and says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -44,6 +45,7 @@ class Keeper:
         self._config = config
         self._privacy = privacy
         self._wanted: Move | None = None
+        self._offered = asyncio.Event()
         self._crew: Crew | None = None
         self._loading: tuple[Order, asyncio.Task[None]] | None = None
         self._refused: Order | None = None
@@ -94,6 +96,7 @@ class Keeper:
     def offer(self, move: Move) -> None:
         """The branch's newest move; an older one that is still loading is given up."""
         self._wanted = move
+        self._offered.set()
         self._aim(move)
 
     def _order(self, move: Move) -> Order:
@@ -175,6 +178,7 @@ class Keeper:
             move,
             order,
             launch=around.launch,
+            spares=around.spares,
             load_deadline=deadline,
             lease=lambda: around.lease(move.fingerprint),
             logged=lambda commit, record: around.logged(
@@ -188,14 +192,24 @@ class Keeper:
             same = old is not None and old.columns == ready.columns
             recent = list(self.slot.recent) if same else []
             probed = await probe.probe(crew.workers[0], crew.root, recent, deadline)
+            seconds = loop.time() - begun
+            self._metrics.load_seconds.observe(seconds)
+            await self._named()
         except BaseException:
             await crew.close()
             raise
         crew.probed, crew.since = probed.by, rfc3339(around.now().timestamp())
         if probed.trouble is not None:
             self._log(move.commit, f"a recent request is not answered: {probed.trouble}")
-        self._metrics.load_seconds.observe(loop.time() - begun)
-        self._swap(crew, loop.time() - begun, probed)
+        self._swap(crew, seconds, probed)
+
+    async def _named(self) -> None:
+        """Once it is known which commit answers are to name; it was looked for meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._around.patience.naming):
+                while self._wanted is not None and self._wanted.settling:
+                    self._offered.clear()
+                    await self._offered.wait()
 
     def _swap(self, crew: Crew, seconds: float, probed: probe.Probed) -> None:
         old, self._crew = self._crew, crew

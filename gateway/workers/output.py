@@ -31,6 +31,10 @@ class Output(asyncio.Protocol):
         self._minute = self._second = float("-inf")
         self._lines = self._bytes = 0
 
+    def report_to(self, line: Callable[[str], None], dropped: Callable[[int], None]) -> None:
+        """From now on these are told."""
+        self._line, self._dropped = line, dropped
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not by isinstance: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.ReadTransport", transport)

@@ -16,11 +16,21 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.errors import LoadError, ModelError
+from gateway.errors import GatewayError, LoadError, ModelError
 from gateway.workers import wire
 from gateway.workers.launch import Child, Launch, NotStarted, said
 from gateway.workers.output import Output
-from gateway.workers.wire import BrokenFrame, Failed, Hello, LogRecord, RawAnswer, Ready
+from gateway.workers.wire import (
+    BrokenFrame,
+    Failed,
+    Hello,
+    Imported,
+    Imports,
+    LogRecord,
+    RawAnswer,
+    Ready,
+    Unfit,
+)
 
 _LENGTH = struct.Struct(">I")
 _ANSWER = ord("A")
@@ -28,6 +38,14 @@ _ANSWER = ord("A")
 _LAST_BYTES = 0.5
 
 Answered = Callable[[list[RawAnswer]], None]
+
+
+class LoadTooSlow(LoadError):
+    """Loading took longer than it may."""
+
+
+class NeedsCold(GatewayError):
+    """A spare cannot stand in for a newly started worker here; nothing is wrong with either."""
 
 
 class Worker(asyncio.Protocol):
@@ -61,7 +79,7 @@ class Worker(asyncio.Protocol):
         self._needed = 0
         self._answered: Answered | None = None
         self._expected = 0
-        self._said: asyncio.Future[Hello | Ready | Failed] | None = None
+        self._said: asyncio.Future[msgspec.Struct] | None = None
         self._code: int | None = None
         self._lost = False
         self._stopping = False
@@ -113,18 +131,38 @@ class Worker(asyncio.Protocol):
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call)
 
+    def report_to(
+        self,
+        *,
+        logged: Callable[[LogRecord], None],
+        line: Callable[[str], None],
+        dropped: Callable[[int], None],
+    ) -> None:
+        """From now on it speaks for somebody else."""
+        self._logged = logged
+        self._output.report_to(line, dropped)
+
+    async def warm(self, modules: Sequence[str], deadline: float) -> Imported:
+        """Import these; NotStarted if that does not go well. `load` may follow."""
+        try:
+            answer = await self._asked(wire.imports_frame(Imports(modules)), deadline)
+        except (TimeoutError, LoadError) as error:
+            raise NotStarted(f"a spare did not come up: {self.why or 'too slow'}") from error
+        if not isinstance(answer, Imported):
+            raise NotStarted(f"a spare did not come up: it said {type(answer).__name__}")
+        return answer
+
     async def load(self, what: wire.LoadOrder, deadline: float) -> Ready:
         """LoadError when the branch's content is at fault, NotStarted when the machine is."""
-        said = self._said = self._loop.create_future()
-        self._write(wire.load_frame(what))
         try:
-            async with asyncio.timeout(deadline):
-                answer = await said
+            answer = await self._asked(wire.load_frame(what), deadline)
         except TimeoutError:
             self.kill()
-            raise LoadError(f"did not finish loading within {deadline:g} s") from None
+            raise LoadTooSlow(f"did not finish loading within {deadline:g} s") from None
         if isinstance(answer, Ready):
             return answer
+        if isinstance(answer, Unfit):
+            raise NeedsCold(answer.reason)
         if isinstance(answer, Failed) and answer.type == "MemoryError":
             raise NotStarted(f"out of memory while loading: {answer.message}")
         if isinstance(answer, Failed):
@@ -132,6 +170,13 @@ class Worker(asyncio.Protocol):
             error.add_note(answer.traceback)
             raise error
         raise LoadError("said hello twice")
+
+    async def _asked(self, frame: bytes, deadline: float) -> msgspec.Struct:
+        said: asyncio.Future[msgspec.Struct] = self._loop.create_future()
+        self._said = said
+        self._write(frame)
+        async with asyncio.timeout(deadline):
+            return await said
 
     # -- predicting -------------------------------------------------------------------------
 
@@ -328,5 +373,7 @@ _KINDS: dict[bytes, type[msgspec.Struct]] = {
     b"H": Hello,
     b"R": Ready,
     b"F": Failed,
+    b"W": Imported,
+    b"C": Unfit,
     b"G": LogRecord,
 }

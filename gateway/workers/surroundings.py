@@ -12,16 +12,18 @@ from gateway.names import Branch, Fingerprint
 from gateway.workers.crew import Lease
 from gateway.workers.jobs import Answer, Job
 from gateway.workers.launch import Launch
+from gateway.workers.spares import Spares
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long things may take, in seconds. A worker may take `timeouts` times the branch's
-    timeout for one frame, but at least `frame`."""
+    timeout for one frame, but at least `frame`. A swap waits `naming` for the commit's name."""
 
     load: float = 120.0
     #: A shadow's workers get what the others leave of the processor.
     shadow_load: float = 600.0
+    naming: float = 10.0
     frame: float = 30.0
     timeouts: float = 10.0
     first_wait: float = 0.5
@@ -47,6 +49,7 @@ class Surroundings:
     answered: Callable[[list[tuple[Job, Answer]]], None]
     decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
     logged: Callable[[Branch, str, str, str, str], None]
+    spares: Spares
     launch: Launch = field(default_factory=Launch)
     patience: Patience = field(default_factory=Patience)
     now: Callable[[], datetime] = _now

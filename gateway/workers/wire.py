@@ -40,6 +40,24 @@ class LoadOrder(msgspec.Struct, frozen=True):
     accelerate: str
 
 
+class Imports(msgspec.Struct, frozen=True):
+    """What a spare is told to import."""
+
+    modules: Sequence[str]
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """A spare is done; importing `broken` raised something, and may have left half of it."""
+
+    broken: tuple[str, ...]
+
+
+class Unfit(msgspec.Struct, frozen=True):
+    """Why a spare must not serve this content: what it imported already would show."""
+
+    reason: str
+
+
 class Hello(msgspec.Struct, frozen=True):
     """A started child, before it knows its branch."""
 
@@ -52,6 +70,7 @@ class Ready(msgspec.Struct, frozen=True):
 
     `together`: whether requests share a call; `accelerated`: the `form` that answers in the
     model's place, None where none does, and the `reason`.
+    `modules` is what its spares may import ahead, in order.
     """
 
     columns: tuple[str, ...] | None
@@ -60,6 +79,7 @@ class Ready(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     together: bool
     accelerated: dict[str, str | None]
+    modules: tuple[str, ...]
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -86,6 +106,10 @@ def order(
 
 def load_frame(what: LoadOrder) -> bytes:
     return _framed(b"L" + msgspec.json.encode(what))
+
+
+def imports_frame(what: Imports) -> bytes:
+    return _framed(b"W" + msgspec.json.encode(what))
 
 
 def predict_frame(payloads: Sequence[bytes], deadlines: Sequence[float]) -> bytes:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ Made = Callable[..., Arrivals]
 def take(
     arrivals: Arrivals, remote: Remote, branch: str = "prod", model: str | None = None
 ) -> Move:
+    """The branch's move as it is in the end, and its lease given back."""
     move, lease = arrivals.take(Branch(branch), Commit(remote.tip(branch)), model)
     lease.release()
-    return move
+    named = arrivals.settle(Branch(branch), move, 5.0) if move.settling else None
+    return named or replace(move, settling=False)
 
 
 def packed(state: Path) -> int:
@@ -119,12 +122,14 @@ def test_provenance_out_of_time_is_unknown_and_settled_later(
 ) -> None:
     first = remote.tip("prod")
     tip = remote.commit("prod", {"README.md": "x"})
-    arrivals = arrivals_in(tmp_path / "s", str(remote.path), Bounds(provenance=-1.0))
-    move = take(arrivals, remote)
-    assert (tip, False) == (move.commit, move.commit_known)
+    arrivals = arrivals_in(tmp_path / "s", str(remote.path))
+    move, lease = arrivals.take(PROD, Commit(tip), None)
+    lease.release()
+    assert (tip, False, True) == (move.commit, move.commit_known, move.settling)
+    assert arrivals.settle(PROD, move, -1.0) is None
     settled = arrivals.settle(PROD, move, 30.0)
     assert settled is not None
-    assert (first, True, tip) == (settled.commit, settled.commit_known, settled.tip)
+    assert settled == replace(move, commit=Commit(first), commit_known=True, settling=False)
     assert settled.commit == take(arrivals, remote).commit
 
 

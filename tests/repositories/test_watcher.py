@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,23 @@ class Seen:
         self, arrivals: Arrivals, *branches: Branch, poll: float = 0.3, **options: Any
     ) -> None:
         self.moves: list[Move] = []
+        #: Delivered while their provenance was looked for.
+        self.early: list[Move] = []
         self.troubles: list[tuple[Branch, Commit | None, str, str]] = []
         self.polls: list[str] = []
         self.watcher = Watcher(
             arrivals,
             dict.fromkeys(branches),
             poll=poll,
-            deliver=self.moves.append,
+            deliver=self._deliver,
             trouble=lambda *what: self.troubles.append(what),
             polled=self.polls.append,
             chance=random.Random(1),
             **options,
         )
+
+    def _deliver(self, move: Move) -> None:
+        (self.early if move.settling else self.moves).append(move)
 
     def tip(self, branch: Branch) -> Commit | None:
         return next((move.tip for move in reversed(self.moves) if move.branch == branch), None)
@@ -448,6 +454,38 @@ def test_a_failure_nobody_foresaw_is_said_and_tried_again(
             await seen.until(lambda: seen.tip(PROD) == remote.tip("prod"))
         assert seen.kinds() == [(PROD, "machine")]
         assert "RuntimeError: odd" in seen.troubles[0][3]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("ending", ["found", "not found", "OSError", "RuntimeError"])
+def test_new_content_is_delivered_before_its_commit_is_looked_for(
+    arrivals: Arrivals, remote: Remote, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """And once more when that is over, however it ends."""
+    content = remote.tip("prod")
+    tip = remote.commit("prod", {"README.md": "quiet"})
+
+    async def story() -> None:
+        settle, delivered = arrivals.settle, threading.Event()
+
+        def slow(branch: Branch, move: Move, deadline: float) -> Move | None:
+            assert delivered.wait(20)
+            if ending.endswith("Error"):
+                raise {"OSError": OSError, "RuntimeError": RuntimeError}[ending]("odd")
+            return settle(branch, move, deadline) if ending == "found" else None
+
+        monkeypatch.setattr(arrivals, "settle", slow)
+        seen = Seen(arrivals, PROD, poll=3600)
+        async with seen.running():
+            await seen.until(lambda: seen.early)
+            assert seen.moves == []
+            delivered.set()
+            await seen.delivered(PROD, tip)
+        commit = content if ending == "found" else tip
+        named = replace(seen.early[0], commit=Commit(commit), commit_known=ending == "found")
+        assert seen.moves[0] == replace(named, settling=False)
+        assert seen.troubles == []
 
     asyncio.run(story())
 

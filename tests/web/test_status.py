@@ -47,6 +47,7 @@ class Slots:
             }
             for name in branches
         }
+        self.spares = SimpleNamespace(status=[])
 
     def slot(self, name: Branch) -> Any:
         return SimpleNamespace(state=self.states[name])

@@ -135,6 +135,7 @@ class World:
     def state(self, branch: Branch = PROD) -> dict[str, Any]:
         state = self.slot(branch).state
         self.pids.update(worker["pid"] for worker in state["workers"])
+        self.pids.update(spare["pid"] for spare in self.fleet.spares.status if spare["pid"])
         return state
 
     async def settled(self, move: Move) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from waiting import wait_until, wait_until_async
 from workers.fleets import (
     DEV,
     PROD,
+    QUICK,
     alive,
     commit_of,
     constant,
@@ -151,6 +152,35 @@ def test_a_quiet_move_changes_the_commit_and_not_the_worker(tmp_path: Path) -> N
             assert (await world.submit([[0]])).serving.commit == older
             assert world.state()["workers"][0]["pid"] == pid
             assert [decision[2] for decision in world.decisions] == ["serving"]
+
+    asyncio.run(story())
+
+
+def test_a_swap_waits_for_the_commit_that_answers_are_to_name(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, patience=replace(QUICK, naming=60.0)) as world:
+            await world.settled(constant(tmp_path, 1))
+            move = replace(constant(tmp_path, 2), settling=True)
+            world.fleet.offer(move)
+            loads = "gateway_load_duration_seconds_count"
+            await wait_until_async(
+                lambda: world.metrics.registry.get_sample_value(loads, {"branch": "prod"}) == 2
+            )
+            assert await world.ask([[0]]) == [1]
+            named = replace(move, commit=commit_of("older"), commit_known=True, settling=False)
+            state = await world.settled(named)
+            assert state["serving"]["commit"] == named.commit
+            assert [decision[1] for decision in world.decisions][1:] == [named.commit]
+            assert await world.ask([[0]]) == [2]
+
+    asyncio.run(story())
+
+
+def test_a_swap_does_not_wait_for_ever_for_a_commits_name(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, patience=replace(QUICK, naming=0.05)) as world:
+            move = replace(constant(tmp_path, 1), settling=True)
+            assert (await world.settled(move))["serving"]["commit"] == move.tip
 
     asyncio.run(story())
 

@@ -7,10 +7,13 @@ the private package name `_gateway_runner`, so that a branch's `import channel`,
 Messages on the channel are u32 length and payload, big-endian; the first byte is the kind:
 
     parent -> child   L  JSON {root, model, strict_columns, redact, withhold, accelerate}
+                      W  JSON {modules}                before L, to a spare: import these
                       P  u32 n, n x u32 length, n x f64 deadline, then n JSON arrays of instances
     child -> parent   H  JSON {pid, python}                           at once
                       R  JSON {columns, classes, kind, versions,      loaded
-                               together, accelerated}
+                               together, accelerated, modules}
+                      W  JSON {broken}                                imported
+                      C  JSON {reason}                 not loaded: a cold worker must do it
                       F  JSON {type, message, traceback}              not loaded
                       A  n x (u8 status, u32 ignored, 3 x u32 length), then n x 3 texts
                       G  JSON {level, logger, message}                a log record, at any time

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -14,6 +16,10 @@ from types import ModuleType
 
 _PR_SET_PDEATHSIG = 1
 _HOUSE = Path(__file__).resolve().parents[3]
+_AUTOGROUP = Path("/proc/self/autogroup")
+_OOM = Path("/proc/self/oom_score_adj")
+#: Seconds; the kernel lets an unprivileged process write its group's priority ten times a second.
+_AGAIN = 0.11
 
 
 def isolate() -> None:
@@ -28,15 +34,60 @@ def isolate() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def open_source(source: Path) -> None:
-    """Put the branch's `src/` first on the import path and ours out of reach."""
+def hide_house() -> None:
+    """Put what is ours out of reach of imports."""
     installed = _HOUSE.name in ("site-packages", "dist-packages")
     if not installed:
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _HOUSE]
     sys.meta_path.insert(0, _NotOurs())
+
+
+def open_source(source: Path) -> None:
+    """Put the branch's `src/` first on the import path."""
     if source.is_dir():
         sys.path.insert(0, str(source))
         sys.dont_write_bytecode = True
+
+
+@contextlib.contextmanager
+def lowered(step: int) -> Iterator[None]:
+    """Yield to other processes where the kernel shares the machine by session.
+
+    There a thread's own priority only counts within its session. Ends the process if it cannot
+    have its full share back: it would serve slowly.
+    """
+    low = _set_group_priority(step, tries=3)
+    yield
+    if low and not _set_group_priority(0, tries=100):
+        os._exit(3)
+
+
+def _set_group_priority(number: int, *, tries: int) -> bool:
+    if os.getsid(0) != os.getpid():
+        return False
+    for _ in range(tries):
+        try:
+            _AUTOGROUP.write_text(str(number))
+        except BlockingIOError:
+            time.sleep(_AGAIN)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def expendable() -> Iterator[None]:
+    """When memory runs out, this process goes before any that serves."""
+    try:
+        before = _OOM.read_text()
+        _OOM.write_text("1000")
+    except OSError:
+        before = None
+    yield
+    if before is not None:
+        _OOM.write_text(before)
 
 
 class _NotOurs(MetaPathFinder):

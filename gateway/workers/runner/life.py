@@ -1,6 +1,6 @@
 """A worker's life: hello, wait for what to load, load it, answer frames until the parent is gone.
 
-Nothing heavy is imported before the hello, so that a started but unloaded worker stays small.
+A spare is told first what to import while it waits. Nothing heavy is imported before the hello.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from . import frames, isolation, logs, source, texts, turns
 from .channel import Channel
 from .own import Own
+from .warmth import Warmth
 
 
 class Served(Protocol):
@@ -44,12 +45,15 @@ class Served(Protocol):
 def live(fd: int) -> None:
     channel = Channel(fd)
     isolation.isolate()
+    isolation.hide_house()
+    warmth = Warmth()
     _say(channel, b"H", {"pid": os.getpid(), "python": platform.python_version()})
     message = channel.receive()
+    if message is not None and message[:1] == b"W":
+        message = _wait(channel, warmth, texts.decode(message[1:])["modules"])
     if message is None:
         return
-    order = texts.decode(message[1:])
-    served = _load(channel, order)
+    served = _load(channel, texts.decode(message[1:]), warmth)
     if served is None:
         return
     while (message := channel.receive()) is not None:
@@ -69,7 +73,19 @@ def _say(channel: Channel, kind: bytes, content: dict[str, Any]) -> None:
     channel.send((kind, texts.encode(sendable)))
 
 
-def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
+def _wait(channel: Channel, warmth: Warmth, modules: Sequence[str]) -> bytes | None:
+    """A spare's life: until there is something to load."""
+    logs.hold()
+    with isolation.expendable():
+        _say(channel, b"W", {"broken": warmth.import_ahead(modules)})
+        return channel.receive()
+
+
+def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | None:
+    root = Path(order["root"])
+    if obstacle := warmth.obstacle(root / "src"):
+        _say(channel, b"C", {"reason": obstacle})
+        return None
     redact = frozenset(order["redact"])
 
     def log(record: dict[str, str]) -> None:
@@ -77,6 +93,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             _say(channel, b"G", record)
 
     logs.capture(log, withhold=order["withhold"])
+    warmth.begin()
     try:
         served = _served(order, redact)
         ready = {
@@ -87,7 +104,12 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             "together": served.together,
             "accelerated": {"form": served.form, "reason": served.why},
         }
-        _say(channel, b"R", ready)
+        modules = warmth.modules(root)
+        meddled = warmth.meddled(root, modules)
+        if meddled is not None and warmth.spare:
+            _say(channel, b"C", {"reason": meddled})
+            return None
+        _say(channel, b"R", {**ready, "modules": [] if meddled is not None else modules})
     except BaseException as error:
         _say(
             channel,

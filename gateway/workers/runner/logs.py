@@ -59,9 +59,36 @@ class ToParent(logging.Handler):
         return True
 
 
+class Held(logging.Handler):
+    """Keeps the records of a worker that has no branch yet."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.records) < _MOST_A_MINUTE:
+            self.records.append(record)
+
+
+def hold() -> None:
+    """Keep what reaches the root logger, and Python's own warnings, until `capture`."""
+    _listen(Held())
+
+
 def capture(send: Callable[[dict[str, str]], None], *, withhold: bool) -> None:
     """Send what reaches the root logger, and Python's own warnings, to the parent."""
+    root = logging.getLogger()
+    held = [handler for handler in root.handlers if isinstance(handler, Held)]
+    _listen(ToParent(send, withhold=withhold))
+    for handler in held:
+        root.removeHandler(handler)
+        for record in handler.records:
+            root.handle(record)
+
+
+def _listen(handler: logging.Handler) -> None:
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
-    root.addHandler(ToParent(send, withhold=withhold))
+    root.addHandler(handler)
