@@ -160,7 +160,10 @@ class Metrics:
             "gateway_reloads_total", "New fingerprints by how they ended.", "branch", "result"
         )
         self.worker_exits = self._counter(
-            "gateway_worker_exits_total", "Ended worker processes by reason.", "branch", "reason"
+            "gateway_worker_exits_total",
+            "Ended worker processes by reason: retired; not_started, it could not load; died;"
+            " too_slow, killed for a frame it did not answer.",
+            *("branch", "reason"),
         )
         self.load_seconds = self._histogram(
             "gateway_load_duration_seconds", "Time from a snapshot to a probed worker.", SECONDS

@@ -24,6 +24,7 @@ from gateway.workers.wire import BrokenFrame, Failed, Hello, LogRecord, RawAnswe
 
 _LENGTH = struct.Struct(">I")
 _ANSWER = ord("A")
+_MIB = 1024**2
 #: After its death, how long the last bytes of a worker may take to be read.
 _LAST_BYTES = 0.5
 
@@ -61,6 +62,8 @@ class Worker(asyncio.Protocol):
         self._needed = 0
         self._answered: Answered | None = None
         self._expected = 0
+        #: What bounds its memory, in words.
+        self._may_have = ""
         self._said: asyncio.Future[Hello | Ready | Failed] | None = None
         self._code: int | None = None
         self._lost = False
@@ -116,6 +119,9 @@ class Worker(asyncio.Protocol):
     async def load(self, what: wire.LoadOrder, deadline: float) -> Ready:
         """LoadError when the branch's content is at fault, NotStarted when the machine is."""
         said = self._said = self._loop.create_future()
+        if what.memory is not None:
+            size = f"{what.memory}B" if what.memory < _MIB else f"{what.memory / _MIB:.0f}MiB"
+            self._may_have = f"{size} of memory, by the branch's `memory` or limits.worker_memory"
         self._write(wire.load_frame(what))
         try:
             async with asyncio.timeout(deadline):
@@ -125,10 +131,12 @@ class Worker(asyncio.Protocol):
             raise LoadError(f"did not finish loading within {deadline:g} s") from None
         if isinstance(answer, Ready):
             return answer
-        if isinstance(answer, Failed) and answer.type == "MemoryError":
+        if isinstance(answer, Failed) and answer.type == "MemoryError" and not self._may_have:
             raise NotStarted(f"out of memory while loading: {answer.message}")
         if isinstance(answer, Failed):
             error = LoadError(answer.message)
+            if answer.type == "MemoryError":
+                error = LoadError(f"a worker may have {self._may_have}: {answer.message}")
             error.add_note(answer.traceback)
             raise error
         raise LoadError("said hello twice")
@@ -312,7 +320,8 @@ class Worker(asyncio.Protocol):
     def _end_while_waiting(self) -> Exception:
         if self._code == -9 and not self.too_slow and "channel" not in self.why:
             return NotStarted(f"{self.why} while loading: out of memory?")
-        return LoadError(f"{self.why} while loading")
+        hint = f"; it may have {self._may_have}" if self._may_have else ""
+        return LoadError(f"{self.why} while loading{hint}")
 
     def _write(self, frame: bytes) -> None:
         """To a child that is gone nothing is written: its end is told by `on_end`."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import frames, isolation, logs, source, texts, turns
+from . import frames, isolation, logs, memory, source, texts, turns
 from .channel import Channel
 from .own import Own
 
@@ -77,6 +77,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             _say(channel, b"G", record)
 
     logs.capture(log, withhold=order["withhold"])
+    limit = memory.Limit(order["memory"])
     try:
         served = _served(order, redact)
         ready = {
@@ -93,7 +94,7 @@ def _load(channel: Channel, order: dict[str, Any]) -> Served | None:
             channel,
             b"F",
             {
-                "type": type(error).__name__,
+                "type": "MemoryError" if limit.explains(error) else type(error).__name__,
                 "message": _reason(error),
                 "traceback": "" if _is_plain(error) else _branchs_own(error),
             },
