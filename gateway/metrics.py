@@ -84,6 +84,7 @@ class Metrics:
         self._by_branch: list[Counter | Gauge | Histogram] = []
         self._describe_requests()
         self._describe_branches()
+        self._describe_workers()
         self._describe_shadows()
         self._describe_keepers()
 
@@ -155,24 +156,6 @@ class Metrics:
         self.branch_info = self._gauge(
             "gateway_branch_info", "What serves.", "branch", "commit", "fingerprint"
         )
-        self.workers = self._gauge("gateway_workers", "Loaded worker processes.", "branch")
-        self.spare_workers = self._gauge(
-            "gateway_spare_workers", "Started worker processes that wait for something to load."
-        )
-        self.reloads = self._counter(
-            "gateway_reloads_total", "New fingerprints by how they ended.", "branch", "result"
-        )
-        self.worker_exits = self._counter(
-            "gateway_worker_exits_total", "Ended worker processes by reason.", "branch", "reason"
-        )
-        self.load_seconds = self._histogram(
-            "gateway_load_duration_seconds", "Time from a snapshot to a probed worker.", SECONDS
-        )
-        self.output_dropped = self._counter(
-            "gateway_branch_output_dropped_lines_total",
-            "Lines of branch code beyond the rate that is kept.",
-            "branch",
-        )
         self.branch_trouble = self._gauge(
             "gateway_branch_trouble",
             "1 while this is wrong: missing from the repository, content that is refused, remote"
@@ -187,6 +170,29 @@ class Metrics:
         )
         self.pushes = self._counter(
             "gateway_pushes_total", "Monitoring commits by how they ended.", "branch", "result"
+        )
+
+    def _describe_workers(self) -> None:
+        self.workers = self._gauge("gateway_workers", "Loaded worker processes.", "branch")
+        self.spare_workers = self._gauge(
+            "gateway_spare_workers", "Started worker processes that wait for something to load."
+        )
+        self.reloads = self._counter(
+            "gateway_reloads_total", "New fingerprints by how they ended.", "branch", "result"
+        )
+        self.worker_exits = self._counter(
+            "gateway_worker_exits_total",
+            "Ended worker processes by reason: retired; not_started, it could not load; died;"
+            " too_slow, killed for a frame it did not answer.",
+            *("branch", "reason"),
+        )
+        self.load_seconds = self._histogram(
+            "gateway_load_duration_seconds", "Time from a snapshot to a probed worker.", SECONDS
+        )
+        self.output_dropped = self._counter(
+            "gateway_branch_output_dropped_lines_total",
+            "Lines of branch code beyond the rate that is kept.",
+            "branch",
         )
 
     def _describe_shadows(self) -> None:

@@ -56,6 +56,11 @@ class BranchConfig(Section):
         default=2.0,
         description="Deadline of a request here; the baseline, if it must answer, has its own.",
     )
+    memory: ByteSize | None = Field(
+        default=None,
+        description="Most memory of one worker, its libraries included; beyond it an allocation "
+        "fails.",
+    )
     fallback: bool = Field(
         default=True,
         description="Answer by the baseline where this branch cannot; false answers an error.",
@@ -216,6 +221,10 @@ class LimitsConfig(Section):
     rows: int = Field(default=1024, ge=1, description="Most instances in one request.")
     queue_rows: int = Field(default=4096, ge=1, description="Most rows waiting for one branch.")
     batch_rows: int = Field(default=256, ge=1, description="Most rows in one call of a model.")
+    worker_memory: ByteSize | None = Field(
+        default=None,
+        description="Most memory of any one worker, whatever its branch's `memory` says.",
+    )
     snapshot_bytes: ByteSize = Field(
         default=10 * 1024**3, description="Largest content of a branch that is written out."
     )

@@ -52,6 +52,8 @@ class Order:
     strict_columns: bool
     privacy: Privacy
     accelerate: str
+    #: Bytes that each worker may have.
+    memory: int | None = None
     #: Its workers yield the processor to all others.
     shadow: bool = False
 
@@ -152,6 +154,7 @@ class Crew:
                     strict=order.strict_columns,
                     privacy=order.privacy,
                     accelerate=order.accelerate,
+                    memory=order.memory,
                 ),
                 self._load_deadline,
             )

@@ -96,7 +96,7 @@ class Fleet:
     ) -> None:
         """Add, remove and change branches.
 
-        A removed one drains and stops in its own time. A change of `model`, `workers`,
+        A removed one drains and stops in its own time. A change of `model`, `workers`, `memory`,
         `strict_columns`, `accelerate`, `shadow` or `privacy` is a load beside the workers there
         are.
         """

@@ -78,7 +78,7 @@ class Keeper:
     def configure(self, config: BranchConfig, limits: LimitsConfig, privacy: Privacy) -> None:
         """Bounds apply at once; what changes the workers is loaded beside them."""
         same_model = config.model == self._config.model
-        self._config, self._privacy = config, privacy
+        self._config, self._limits, self._privacy = config, limits, privacy
         patience = self._around.patience
         self.slot.bound(
             Bounds(
@@ -108,6 +108,7 @@ class Keeper:
             config.strict_columns,
             self._privacy,
             config.accelerate,
+            min(filter(None, (config.memory, self._limits.worker_memory)), default=None),
             config.shadow,
         )
 
@@ -156,6 +157,8 @@ class Keeper:
             try:
                 await self._load(order, self._wanted)
             except (LoadError, ProbeError) as error:
+                if isinstance(error, LoadError):
+                    self._metrics.worker_exits["not_started"].inc()
                 self._quarantine(order, error)
             except Exception as error:
                 # Not the commit's fault as far as is known: the machine's, or ours.

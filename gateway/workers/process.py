@@ -34,6 +34,7 @@ from gateway.workers.wire import (
 
 _LENGTH = struct.Struct(">I")
 _ANSWER = ord("A")
+_MIB = 1024**2
 #: After its death, how long the last bytes of a worker may take to be read.
 _LAST_BYTES = 0.5
 
@@ -79,6 +80,8 @@ class Worker(asyncio.Protocol):
         self._needed = 0
         self._answered: Answered | None = None
         self._expected = 0
+        #: What bounds its memory, in words.
+        self._may_have = ""
         self._said: asyncio.Future[msgspec.Struct] | None = None
         self._code: int | None = None
         self._lost = False
@@ -154,6 +157,9 @@ class Worker(asyncio.Protocol):
 
     async def load(self, what: wire.LoadOrder, deadline: float) -> Ready:
         """LoadError when the branch's content is at fault, NotStarted when the machine is."""
+        if what.memory is not None:
+            size = f"{what.memory}B" if what.memory < _MIB else f"{what.memory / _MIB:.0f}MiB"
+            self._may_have = f"{size} of memory, by the branch's `memory` or limits.worker_memory"
         try:
             answer = await self._asked(wire.load_frame(what), deadline)
         except TimeoutError:
@@ -163,10 +169,12 @@ class Worker(asyncio.Protocol):
             return answer
         if isinstance(answer, Unfit):
             raise NeedsCold(answer.reason)
-        if isinstance(answer, Failed) and answer.type == "MemoryError":
+        if isinstance(answer, Failed) and answer.type == "MemoryError" and not self._may_have:
             raise NotStarted(f"out of memory while loading: {answer.message}")
         if isinstance(answer, Failed):
             error = LoadError(answer.message)
+            if answer.type == "MemoryError":
+                error = LoadError(f"a worker may have {self._may_have}: {answer.message}")
             error.add_note(answer.traceback)
             raise error
         raise LoadError("said hello twice")
@@ -357,7 +365,8 @@ class Worker(asyncio.Protocol):
     def _end_while_waiting(self) -> Exception:
         if self._code == -9 and not self.too_slow and "channel" not in self.why:
             return NotStarted(f"{self.why} while loading: out of memory?")
-        return LoadError(f"{self.why} while loading")
+        hint = f"; it may have {self._may_have}" if self._may_have else ""
+        return LoadError(f"{self.why} while loading{hint}")
 
     def _write(self, frame: bytes) -> None:
         """To a child that is gone nothing is written: its end is told by `on_end`."""

@@ -38,6 +38,7 @@ class LoadOrder(msgspec.Struct, frozen=True):
     redact: tuple[str, ...]
     withhold: bool
     accelerate: str
+    memory: int | None
 
 
 class Imports(msgspec.Struct, frozen=True):
@@ -99,9 +100,16 @@ class LogRecord(msgspec.Struct, frozen=True):
 
 
 def order(
-    root: Path, model: str | None, *, strict: bool, privacy: Privacy, accelerate: str
+    root: Path,
+    model: str | None,
+    *,
+    strict: bool,
+    privacy: Privacy,
+    accelerate: str,
+    memory: int | None,
 ) -> LoadOrder:
-    return LoadOrder(str(root), model, strict, privacy.redact, privacy.withhold, accelerate)
+    redact, withhold = privacy.redact, privacy.withhold
+    return LoadOrder(str(root), model, strict, redact, withhold, accelerate, memory)
 
 
 def load_frame(what: LoadOrder) -> bytes:

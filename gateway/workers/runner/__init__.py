@@ -6,7 +6,7 @@ the private package name `_gateway_runner`, so that a branch's `import channel`,
 
 Messages on the channel are u32 length and payload, big-endian; the first byte is the kind:
 
-    parent -> child   L  JSON {root, model, strict_columns, redact, withhold, accelerate}
+    parent -> child   L  JSON {root, model, strict_columns, redact, withhold, accelerate, memory}
                       W  JSON {modules}                before L, to a spare: import these
                       P  u32 n, n x u32 length, n x f64 deadline, then n JSON arrays of instances
     child -> parent   H  JSON {pid, python}                           at once

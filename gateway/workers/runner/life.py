@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import frames, isolation, logs, source, texts, turns
+from . import frames, isolation, logs, memory, source, texts, turns
 from .channel import Channel
 from .own import Own
 from .warmth import Warmth
@@ -93,6 +93,7 @@ def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | N
             _say(channel, b"G", record)
 
     logs.capture(log, withhold=order["withhold"])
+    limit = memory.Limit(order["memory"])
     warmth.begin()
     try:
         served = _served(order, redact)
@@ -115,7 +116,7 @@ def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | N
             channel,
             b"F",
             {
-                "type": type(error).__name__,
+                "type": "MemoryError" if limit.explains(error) else type(error).__name__,
                 "message": _reason(error),
                 "traceback": "" if _is_plain(error) else _branchs_own(error),
             },
