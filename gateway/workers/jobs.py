@@ -55,8 +55,8 @@ class Job:
     """
 
     __slots__ = (
-        *("alone", "context", "deadline", "future", "hurried", "patient", "payload", "rows"),
-        "unit",
+        *("alone", "behind", "context", "deadline", "future", "hurried", "is_piece", "patient"),
+        *("payload", "rows", "unit"),
     )
 
     def __init__(
@@ -80,3 +80,7 @@ class Job:
         self.patient = False
         #: Set when a worker died on the batch this job was in: it is run by itself, once.
         self.alone = False
+        #: Whether it is part of another one: what it is answered is nobody's answer yet.
+        self.is_piece = False
+        #: Rows of that other one whose turn comes after this.
+        self.behind = 0

@@ -18,6 +18,7 @@ class Queue:
     __slots__ = ("_branch", "_jobs", "most", "pace", "rows")
 
     def __init__(self, branch: Branch) -> None:
+        #: With those that wait behind a piece of a large job.
         self.rows = 0
         #: The bound; one job alone may have more rows.
         self.most = 1
@@ -31,20 +32,23 @@ class Queue:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
-    def add(self, job: Job) -> None:
+    def check(self, job: Job) -> None:
         """Overloaded where it is one too many."""
         if self.rows + job.rows > self.most and self._jobs:
             raise Overloaded(
                 f"{self.rows} rows are waiting; the bound is {self.most}", where=self._branch
             )
+
+    def add(self, job: Job) -> None:
+        """To its end."""
         self._jobs.append(job)
-        self.rows += job.rows
+        self.rows += job.rows + job.behind
 
     def put_back(self, jobs: Iterable[Job]) -> None:
         """To its front, in this order, whatever the bound: they were in it before."""
         given = list(jobs)
         self._jobs.extendleft(reversed(given))
-        self.rows += sum(job.rows for job in given)
+        self.rows += _rows(given)
 
     def take(self, most_jobs: int, most_rows: int, now: float) -> tuple[list[Job], int]:
         """The next batch and its rows; what is cancelled, or would be late, is never computed.
@@ -60,7 +64,7 @@ class Queue:
                 only = not batch and len(jobs) == 1
                 if job.future.done() or job.deadline <= now or not only:
                     jobs.popleft()
-                    self.rows -= job.rows
+                    self.rows -= job.rows + job.behind
                     self._give_up(job, now)
                     continue
             if batch and (job.alone or rows + job.rows > most_rows):
@@ -70,7 +74,7 @@ class Queue:
             rows += job.rows
             if job.alone or len(batch) == most_jobs:
                 break
-        self.rows -= rows
+        self.rows -= _rows(batch)
         return batch, rows
 
     def _give_up(self, job: Job, now: float) -> None:
@@ -99,11 +103,15 @@ class Queue:
 
     def _keep(self, jobs: list[Job]) -> None:
         self._jobs = deque(jobs)
-        self.rows = sum(job.rows for job in jobs)
+        self.rows = _rows(jobs)
 
     @property
     def next_deadline(self) -> float:
         return min((job.deadline for job in self._jobs), default=inf)
+
+
+def _rows(jobs: Iterable[Job]) -> int:
+    return sum(job.rows + job.behind for job in jobs)
 
 
 def expire(job: Job, branch: Branch, *, taken: bool = False) -> None:

@@ -21,6 +21,7 @@ from gateway.workers.bounds import Bounds
 from gateway.workers.crew import Crew
 from gateway.workers.ejection import Ejection, Suspicion
 from gateway.workers.jobs import Answer, Job, Serving
+from gateway.workers.pieces import Pieces, is_large
 from gateway.workers.process import Worker
 from gateway.workers.queue import Queue, expire
 from gateway.workers.seat import Idle, Seat
@@ -120,6 +121,13 @@ class Slot:
         if not self._seats and not (patient and self.expected < job.deadline):
             raise NotReady("no worker is loaded", where=self.branch)
         job.patient = patient
+        self._queue.check(job)
+        if is_large(job) and self._seats and self._seats[0].most == 0:
+            Pieces(job, self._put, self._tell)
+        else:
+            self._put(job)
+
+    def _put(self, job: Job) -> None:
         self._queue.add(job)
         if job.deadline < self._alarm_at:
             self._arm(job.deadline)
@@ -174,25 +182,29 @@ class Slot:
 
     def _settle(self, flight: list[Job], raw: Sequence[RawAnswer], serving: Serving) -> None:
         good: list[tuple[Job, Answer]] = []
+        parts: list[tuple[Job, Answer]] = []
         bad: list[tuple[Job, int, bytes]] = []
         for job, (status, ignored, first, second, third) in zip(flight, raw, strict=True):
             if job.future.done():
                 continue  # cancelled, or past its deadline
             if status == OK:
-                good.append((job, Answer(first, second, third, ignored, serving)))
+                answered = parts if job.is_piece else good
+                answered.append((job, Answer(first, second, third, ignored, serving)))
             elif status == LATE:
                 expire(job, self.branch)
             else:
                 bad.append((job, status, first))
         if good:
             self._tell(good)
+        for job, answer in parts:
+            job.future.set_result(answer)
         for job, status, text in bad:
             message = text.decode("utf-8", "replace")
             if status == INVALID:
                 job.future.set_exception(InvalidInstances(message, where=self.branch))
                 continue
             job.future.set_exception(ModelError(message, where=self.branch))
-            if not good:  # beside a good answer it is the request's own trouble
+            if not good and not parts:  # beside a good answer it is the request's own trouble
                 self._failed(job, message)
 
     def _tell(self, good: list[tuple[Job, Answer]]) -> None:
