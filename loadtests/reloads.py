@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,10 @@ _ROOT = Path(".bench")
 _WAIT_SECONDS = 120.0
 #: Of a window, before the branch moves.
 _LEAD_SECONDS = 0.3
+#: Reloads before the first that counts, until caches are as full as they get.
+_FIRST = 3
+#: The kinds of processes that stay; git's come and go.
+_LASTING = ("front", "monitor", "worker")
 _BRANCHES = {"prod": {"weight": 90}, "exp": {"weight": 10}}
 _SERVE = """
 import joblib
@@ -64,12 +69,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What the gateway holds: bytes of the front and of all its processes, and their number."""
+    """What the gateway holds: bytes and number by kind of process, and the front's descriptors."""
 
-    front: int
-    all: int
-    processes: int
+    bytes: dict[str, int]
+    processes: Counter[str]
     descriptors: int
+
+    def __str__(self) -> str:
+        kinds = (
+            f"{count} {kind} {self.bytes[kind] / 1e6:.1f} MB"
+            for kind, count in sorted(self.processes.items())
+        )
+        return f"{', '.join(kinds)}; {self.descriptors} descriptors in the front"
 
 
 class Repository:
@@ -159,14 +170,13 @@ class Subject:
 
     def footprint(self) -> Footprint:
         labels, memory = self.tree.labels(), self.tree.memory()
+        labels = {pid: name for pid, name in labels.items() if name in _LASTING}
+        held: Counter[str] = Counter()
+        for pid, name in labels.items():
+            held[name] += (memory[pid].share or 0) if pid in memory else 0
         front = next(pid for pid, name in labels.items() if name == "front")
-        shares = {pid: m.share or 0 for pid, m in memory.items()}
-        return Footprint(
-            front=shares[front],
-            all=sum(shares.values()),
-            processes=len(labels),
-            descriptors=len(list(Path(f"/proc/{front}/fd").iterdir())),
-        )
+        descriptors = len(list(Path(f"/proc/{front}/fd").iterdir()))
+        return Footprint(dict(held), Counter(labels.values()), descriptors)
 
     def until_served(self, commit: str) -> float:
         """Seconds between the look that saw the commit and its swap, by the gateway's own log."""
@@ -186,10 +196,12 @@ class Subject:
         return (moments[-1] - moments[0]).total_seconds()
 
 
-def run(subject: Subject, repository: Repository, connections: int, seconds: float) -> Figures:
-    """One reload for each commit: a quiet window, one it lands in, one in which a spare comes."""
+def run(
+    subject: Subject, repository: Repository, versions: range, connections: int, seconds: float
+) -> Figures:
+    """One reload for each version: a quiet window, one it lands in, one in which a spare comes."""
     figures = Figures()
-    for version in range(1, len(repository.commits)):
+    for version in versions:
         subject.until(subject.spare, "a spare is ready")
         spare = subject.spare()
         figures.quiet.append(subject.load(connections, seconds, figures))
@@ -223,16 +235,13 @@ def report(figures: Figures, before: Footprint, after: Footprint) -> list[str]:
         f" {median(later):.2f} while a spare comes\n"
         f"seen to serving  median {median(served):.2f} s, 95 % within {worst:.2f},"
         f" slowest {served[-1]:.2f}\n"
-        f"front  {before.front / 1e6:.1f} MB before, {after.front / 1e6:.1f} after;"
-        f" descriptors {before.descriptors}, {after.descriptors}\n"
-        f"all processes  {before.all / 1e6:.0f} MB before, {after.all / 1e6:.0f} after;"
-        f" number {before.processes}, {after.processes}"
+        f"before  {before}\nafter   {after}"
     )
     problems = []
     if figures.errors:
         problems.append(f"{figures.errors} requests failed")
     if before.processes != after.processes:
-        problems.append(f"{before.processes} processes became {after.processes}")
+        problems.append(f"{dict(before.processes)} processes became {dict(after.processes)}")
     return problems
 
 
@@ -265,14 +274,16 @@ def main(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = own_place(root.absolute()).model("lr")
-    repository = Repository(folder, _pickled(model), reloads, own=own, megabytes=megabytes)
+    repository = Repository(folder, _pickled(model), _FIRST + reloads, own=own, megabytes=megabytes)
     subject = Subject(folder, repository, spares)
     try:
         subject.until(subject.ready, "the gateway is ready")
         subject.until(subject.spare, "a spare is ready")
-        subject.load(connections, seconds, Figures())
+        first, counted = range(1, _FIRST + 1), range(_FIRST + 1, _FIRST + reloads + 1)
+        run(subject, repository, first, connections, seconds)
+        subject.until(subject.spare, "a spare is ready")
         before = subject.footprint()
-        figures = run(subject, repository, connections, seconds)
+        figures = run(subject, repository, counted, connections, seconds)
         subject.until(subject.spare, "a spare is ready")
         problems = report(figures, before, subject.footprint())
     except (Trouble, wrk.LoadFailed) as error:
