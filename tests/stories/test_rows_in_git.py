@@ -53,11 +53,11 @@ def test_a_row_has_every_column_and_the_user_only_as_a_keyed_hash(
     )
     gateways.append(gateway)
     gateway.start()
-    answer = gateway.predict([[1, 2, 3], [30.5, 2, 0]], unit="ada@example.org").json()
+    answer = gateway.predict([[1, 2, 3], [30.5, 2, 0]], unit="a.user@example.net").json()
     body = {"instances": [{"mean perimeter": 3, "mean texture": 2, "mean radius": 1, "more": 0}]}
-    named = httpx.post(f"{gateway.url}/predict", json={**body, "user": "ada@example.org"}).json()
+    named = httpx.post(f"{gateway.url}/predict", json={**body, "user": "a.user@example.net"}).json()
     anonymous = httpx.post(f"{gateway.url}/predict", json=body).json()
-    bad = gateway.predict([[1]], unit="ada@example.org")
+    bad = gateway.predict([[1]], unit="a.user@example.net")
     assert bad.status_code == 422
     assert gateway.stop() == 0
 
@@ -86,7 +86,7 @@ def test_a_row_has_every_column_and_the_user_only_as_a_keyed_hash(
     assert (invalid["status"], invalid["prediction"]) == ("invalid", "")
     assert len({row["epoch"] for row in rows}) == 1
     for path, content in everything_on_disk(tmp_path / "g"):
-        assert b"ada@example.org" not in content, path
+        assert b"a.user@example.net" not in content, path
 
 
 def test_a_redacted_column_is_written_nowhere(
