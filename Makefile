@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system load soak bench bench-reloads lint clean
+.PHONY: help setup demo test test-system load soak bulkhead bench bench-reloads lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ load: setup  ## users on a demonstration while weights change and merges land; A
 soak: setup  ## ten minutes of users, merges, kills and overload, then an audit; ARGS='--minutes 2'
 	@$(BIN)/python -m loadtests.soak $(ARGS)
 
+bulkhead: setup  ## does one branch's overload or hang slow another's users? three minutes
+	@$(BIN)/python -m loadtests.bulkhead $(ARGS)
+
 bench: setup  ## the race with its peers, about an hour; ARGS=--quick for a smoke run
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
@@ -52,5 +55,5 @@ lint: setup  ## format, lint and types
 	$(BIN)/python -m mypy
 
 clean:  ## remove what the others made
-	rm -rf .venv .demo .gateway .bench .load .soak .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .demo .gateway .bench .bulkhead .load .soak .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find gateway loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,7 +33,7 @@ class Examiner:
     ) -> None:
         """`wait(n)` is how long to leave a branch alone before it is tried for the n-th time."""
         self._slot = slot
-        self._ejection = slot.ejection
+        self._ejection = slot.failures.ejection
         self._metrics = metrics
         self._decided = decided
         self._spawn = spawn

@@ -20,6 +20,7 @@ from gateway.workers import probe
 from gateway.workers.bounds import Bounds
 from gateway.workers.crew import Crew, Order
 from gateway.workers.examiner import Examiner
+from gateway.workers.failures import Failures
 from gateway.workers.process import Worker
 from gateway.workers.slot import Slot
 from gateway.workers.surroundings import Surroundings
@@ -60,8 +61,10 @@ class Keeper:
             died=self._on_death,
             released=self._on_release,
             story=self._story,
-            suspected=lambda suspicion: self._examiner.suspect(suspicion),
-            recovered=lambda: self._examiner.recovered(),
+            failures=Failures(
+                lambda suspicion: self._examiner.suspect(suspicion),
+                lambda: self._examiner.recovered(),
+            ),
         )
         self._examiner = Examiner(
             self.slot,

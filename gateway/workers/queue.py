@@ -11,6 +11,10 @@ from gateway.names import Branch
 from gateway.workers.jobs import Job
 from gateway.workers.pace import Pace
 
+#: So many are told in one turn of the loop that they are not to be computed: a branch that hangs
+#: with a full queue must not hold up the others' answers when all of it is late at once.
+AT_ONCE = 32
+
 
 class Queue:
     """Owns what waits, and gives up what would not be answered in time. Times are arguments."""
@@ -53,12 +57,13 @@ class Queue:
     def take(self, most_jobs: int, most_rows: int, now: float) -> tuple[list[Job], int]:
         """The next batch and its rows; what is cancelled, or would be late, is never computed.
 
-        `most_jobs` of 0 is no bound.
+        `most_jobs` of 0 is no bound. Empty is also what is returned when many had to be told
+        that they are not computed: then there may be a batch in a later turn.
         """
         batch: list[Job] = []
-        jobs, rows = self._jobs, 0
+        jobs, rows, told = self._jobs, 0, 0
         soonest = now + self.pace.need
-        while jobs:
+        while jobs and told < AT_ONCE:
             job = jobs[0]
             if job.future.done() or job.deadline <= soonest:
                 only = not batch and len(jobs) == 1
@@ -66,6 +71,7 @@ class Queue:
                     jobs.popleft()
                     self.rows -= job.rows + job.behind
                     self._give_up(job, now)
+                    told += 1
                     continue
             if batch and (job.alone or rows + job.rows > most_rows):
                 break
@@ -86,24 +92,31 @@ class Queue:
                 Overloaded("its turn comes too late for its deadline", where=self._branch)
             )
 
-    def late(self, now: float) -> list[Job]:
-        """Take out those that are over; they are still to be told."""
-        over = [job for job in self._jobs if job.future.done() or job.deadline <= now]
-        if over:
-            self._keep([j for j in self._jobs if not j.future.done() and j.deadline > now])
-        return over
+    def late(self, now: float, most: int) -> list[Job]:
+        """Take out those whose time is over, at most so many; they are still to be told."""
+        late: list[Job] = []
+        kept: deque[Job] = deque()
+        for job in self._jobs:
+            if job.future.done():
+                self.rows -= job.rows + job.behind
+            elif job.deadline <= now and len(late) < most:
+                self.rows -= job.rows + job.behind
+                late.append(job)
+            else:
+                kept.append(job)
+        self._jobs = kept
+        return late
 
-    def turn_away(self, why: str) -> None:
-        """Take out those that somebody else can answer, and tell them."""
-        jobs = list(self._jobs)
-        self._keep([job for job in jobs if job.patient])
-        for job in jobs:
-            if not job.patient and not job.future.done():
+    def turn_away(self, why: str) -> bool:
+        """Take out those that somebody else can answer, and tell them; whether there are more."""
+        away = [job for job in self._jobs if not job.patient]
+        told = set(away[:AT_ONCE])
+        self._jobs = deque(job for job in self._jobs if job not in told)
+        self.rows -= _rows(told)
+        for job in away[:AT_ONCE]:
+            if not job.future.done():
                 job.future.set_exception(NotReady(why, where=self._branch))
-
-    def _keep(self, jobs: list[Job]) -> None:
-        self._jobs = deque(jobs)
-        self.rows = _rows(jobs)
+        return len(away) > AT_ONCE
 
     @property
     def next_deadline(self) -> float:

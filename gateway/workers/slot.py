@@ -19,16 +19,18 @@ from gateway.metrics import BranchMetrics
 from gateway.names import Branch
 from gateway.workers.bounds import Bounds
 from gateway.workers.crew import Crew
-from gateway.workers.ejection import Ejection, Suspicion
+from gateway.workers.failures import Failures
 from gateway.workers.jobs import Answer, Job, Serving
 from gateway.workers.pieces import Pieces, is_large
 from gateway.workers.process import Worker
-from gateway.workers.queue import Queue, expire
+from gateway.workers.queue import AT_ONCE, Queue, expire
 from gateway.workers.seat import Idle, Seat
 from gateway.workers.wire import INVALID, LATE, OK, RawAnswer
 
 #: Deadlines this close together are looked at in one go.
 _GRAIN = 0.005
+#: Where more are late than are told in one turn, the next turn for them.
+_SOON = 0.001
 #: A worker that takes requests one by one gets a frame of about this many seconds.
 _FRAME_SECONDS = 0.005
 _RECENT = 20
@@ -39,8 +41,7 @@ class Slot:
     """One branch's queue and workers. Knows nothing of snapshots, loading or restarts.
 
     `died` and `released` hand a worker back: one has ended, the other has nothing to do any
-    more and is to be stopped. Failures are counted in `ejection`; `suspected` is told of each that
-    asks for something, and `recovered` when an ejected branch answers well after all.
+    more and is to be stopped. `failures` is told of all that may be held against the branch.
     """
 
     def __init__(
@@ -52,12 +53,11 @@ class Slot:
         died: Callable[[Crew, Worker], None],
         released: Callable[[Crew, Worker], None],
         story: Callable[[], dict[str, Any]],
-        suspected: Callable[[Suspicion], None],
-        recovered: Callable[[], None],
+        failures: Failures,
     ) -> None:
         self.branch = branch
         self.serving: Serving | None = None
-        self.ejection = Ejection()
+        self.failures = failures
         self.bounds = Bounds()
         #: When a replacement of dead workers is begun; the keeper tells.
         self.expected = inf
@@ -67,8 +67,6 @@ class Slot:
         self._died = died
         self._released = released
         self._story = story
-        self._suspected = suspected
-        self._recovered = recovered
         self._queue = Queue(branch)
         self._seats: list[Seat] = []
         self._leaving: list[Seat] = []
@@ -86,7 +84,7 @@ class Slot:
 
     def bound(self, bounds: Bounds) -> None:
         """Put these in force, also for what waits and flies."""
-        self.bounds = bounds
+        self.bounds = self.failures.bounds = bounds
         self._queue.most = bounds.queue_rows
 
     # -- jobs -------------------------------------------------------------------------------
@@ -133,6 +131,10 @@ class Slot:
             self._arm(job.deadline)
         if self._idle and not self._pumping:
             # Not yet: what arrived together is read in one turn of the loop and goes together.
+            self._pump_later()
+
+    def _pump_later(self) -> None:
+        if self._queue and not self._pumping:
             self._pumping = True
             self._loop.call_soon(self._pump_soon)
 
@@ -145,6 +147,7 @@ class Slot:
             seat = self._idle[-1]
             batch, rows = self._queue.take(seat.most, self.bounds.batch_rows, self._loop.time())
             if not batch:
+                self._pump_later()
                 return
             self._metrics.batch_rows.observe(rows)
             self._idle.pop()
@@ -205,11 +208,10 @@ class Slot:
                 continue
             job.future.set_exception(ModelError(message, where=self.branch))
             if not good and not parts:  # beside a good answer it is the request's own trouble
-                self._failed(job, message)
+                self.failures.failed(job, message)
 
     def _tell(self, good: list[tuple[Job, Answer]]) -> None:
-        if self.ejection.good(self._loop.time()):
-            self._recovered()
+        self.failures.good(self._loop.time())
         if len(payload := good[0][0].payload) <= _RECENT_BYTES:
             self.recent.append(payload)
         try:
@@ -222,25 +224,16 @@ class Slot:
         for job, answer in good:
             job.future.set_result(answer)
 
-    # -- failures ---------------------------------------------------------------------------
-
-    def _failed(self, job: Job, why: str) -> None:
-        """The model failed on this request alone."""
-        if self._may_blame(job):
-            self._suspect(self.ejection.failed({job.unit}, why))
-
-    def _may_blame(self, job: Job) -> bool:
-        """Whether the branch could be left out for it: somebody else would answer."""
-        return self.bounds.ejectable and not job.patient
-
-    def _suspect(self, suspicion: Suspicion | None) -> None:
-        if suspicion is not None:
-            self._suspected(suspicion)
+    # -- left out ---------------------------------------------------------------------------
 
     def leave_out(self, why: str) -> None:
         """Refuse from now on what somebody else can answer, also where it waits already."""
         self._left_out = why
-        self._queue.turn_away(why)
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        if self._left_out is not None and self._queue.turn_away(self._left_out):
+            self._loop.call_soon(self._turn_away)
         self._maybe_empty()
 
     def take_back(self) -> None:
@@ -271,39 +264,33 @@ class Slot:
         self._alarm = None if at == inf else self._loop.call_at(at, self._ring)
 
     def _ring(self) -> None:
-        now = self._loop.time()
-        late = self._queue.late(now)
-        following = self._queue.next_deadline
+        """Tell those whose time is over; where there are many, the rest in a later turn."""
+        self._alarm, now = None, self._loop.time()
         flying = [seat for seat in (*self._seats, *self._leaving) if seat.flight]
-        flights = [seat.flight for seat in flying]
-        for seat in flying:
-            if now - seat.since >= self.bounds.patience:
-                seat.worker.kill(too_slow=True)
-            else:
-                following = min(following, seat.since + self.bounds.patience)
-            for job in seat.flight:
-                if job.deadline > now and not job.future.done():
-                    following = min(following, job.deadline)
-        self._alarm = None
-        self._arm(max(following, now + _GRAIN))
-        for flight in flights:
-            over = [job for job in flight if job.deadline <= now]
-            self._unanswered(over, flight, taken=True)
-        self._unanswered(late, [job for flight in flights for job in flight])
+        try:
+            for seat in flying:
+                if now - seat.since >= self.bounds.patience:
+                    seat.worker.kill(too_slow=True)
+                late = [j for j in seat.flight if j.deadline <= now and not j.future.done()]
+                self._unanswered(late[:AT_ONCE], seat.flight, taken=True)
+            late = self._queue.late(now, AT_ONCE)
+            self._unanswered(late, [job for seat in flying for job in seat.flight])
+        finally:
+            times = [
+                job.deadline for seat in flying for job in seat.flight if not job.future.done()
+            ]
+            ends = (seat.since + self.bounds.patience for seat in flying)
+            times += [end for end in ends if end > now]
+            following = min([self._queue.next_deadline, *times])
+            self._arm(max(following, self._loop.time() + (_SOON if following <= now else _GRAIN)))
         self._maybe_empty()
 
     def _unanswered(
         self, late: Sequence[Job], flight: Sequence[Job], *, taken: bool = False
     ) -> None:
-        """The time of these is over; the workers may be stuck with any of the flight."""
-        late = [job for job in late if not job.future.done()]
-        suspects = {job.unit for job in flight} if late else set()
         for job in late:
             expire(job, self.branch, taken=taken)
-            if suspects and self._may_blame(job) and not job.hurried:
-                timeout = self.bounds.timeout
-                since, why = job.deadline - timeout, f"no answer within {timeout:g} s"
-                self._suspect(self.ejection.unanswered(since, suspects, why))
+            self.failures.unanswered(job, flight)
 
     # -- workers ----------------------------------------------------------------------------
 
@@ -353,7 +340,7 @@ class Slot:
         if len(waiting) == 1 and waiting[0].alone:
             message = f"the worker died while answering it: {seat.worker.why}"
             waiting[0].future.set_exception(ModelError(message, where=self.branch))
-            self._failed(waiting[0], message)
+            self.failures.failed(waiting[0], message)
         else:
             for job in waiting:
                 job.alone = True

@@ -116,7 +116,7 @@ def test_what_fails_beside_a_good_answer_says_nothing_of_the_branch(tmp_path: Pa
             answers = await asyncio.gather(*bad, good, return_exceptions=True)
             assert [type(answer).__name__ for answer in answers] == ["ModelError"] * 5 + ["Answer"]
             assert decisions(world) == ["serving"]
-            assert world.slot().ejection.failures == 0
+            assert world.slot().failures.ejection.failures == 0
 
     asyncio.run(story())
 
@@ -131,10 +131,12 @@ def test_a_poison_request_never_ejects_a_branch(tmp_path: Path, user: str | None
             await world.settled(flag.move(tmp_path, **{"metrics/golden.json": GOLDEN}))
             await failures(world, [user] * 12, (("poison",),))
             slot = world.slot()
-            await wait_until_async(lambda: slot.ejection.failures < 5, describe=world.state)
+            await wait_until_async(
+                lambda: slot.failures.ejection.failures < 5, describe=world.state
+            )
             await world.settled(flag.move(tmp_path))  # as good, with nothing to probe it with
             await failures(world, [user] * 12, (("poison",),))
-            assert slot.ejection.failures == 12
+            assert slot.failures.ejection.failures == 12
             assert await world.ask([["good"]]) == ["good"]
             assert decisions(world) == ["serving", "serving"]
 
@@ -197,7 +199,7 @@ def test_neither_invalid_rows_nor_callers_deadlines_count(tmp_path: Path) -> Non
                     await late
                 gate.touch()
                 await wait_until_async(lambda: not world.slot()._seats[0].worker.busy)
-            assert world.slot().ejection.failures == 0
+            assert world.slot().failures.ejection.failures == 0
 
     asyncio.run(story())
 
@@ -245,11 +247,11 @@ def test_one_request_that_hangs_ejects_nobody_however_many_wait_behind_it(tmp_pa
             behind = [world.submit([[0]], timeout=0.2, unit=user) for user in USERS * 3]
             late = await asyncio.gather(hanging, *behind, return_exceptions=True)
             assert all(isinstance(error, DeadlineExceeded) for error in late)
-            assert world.slot().ejection.failures == 16
+            assert world.slot().failures.ejection.failures == 16
             assert world.state()["ejected"] is None
             gate.touch()
             # The free worker answers a recent row, so it was that request.
-            await wait_until_async(lambda: world.slot().ejection.failures == 0)
+            await wait_until_async(lambda: world.slot().failures.ejection.failures == 0)
             assert await world.ask([[0]]) == [0]
             assert decisions(world) == ["serving"]
             assert world.exits("too_slow") == 0
