@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 
 from loadtests.bench.arithmetic import BUSY, extra_ratio, median_of, middle, ratio
@@ -24,6 +25,8 @@ RATES: dict[str, dict[str, float]] = {
     "hgb": {"fastapi": 7, "mlserver": 4, "bentoml": 6},
 }
 OF_ECHO = 0.40
+#: With acceleration, which is the default, and without.
+OURS = ("accelerated", "gateway")
 FRONT_BYTES = 80_000_000
 WORKER_BYTES = 40_000_000
 
@@ -74,27 +77,22 @@ def _title(server: str) -> str:
 
 
 def _rates(results: Results) -> Iterator[Verdict]:
-    for model, wanted in RATES.items():
+    for name, model in product(OURS, RATES):
+        what = f"{model}, {BUSY} connections, {_title(name)}: requests/s against"
         if model == "lr":
-            yield at_least(
-                f"{model}, {BUSY} connections: requests/s against the bare echo",
-                OF_ECHO,
-                ratio(results, model, "gateway", "echo", BUSY),
-            )
-        for peer, times in wanted.items():
-            yield at_least(
-                f"{model}, {BUSY} connections: requests/s against {_title(peer)}",
-                times,
-                ratio(results, model, "gateway", peer, BUSY),
-            )
+            found = ratio(results, model, name, "echo", BUSY)
+            yield at_least(f"{what} the bare echo", OF_ECHO, found)
+        for peer, times in RATES[model].items():
+            found = ratio(results, model, name, peer, BUSY)
+            yield at_least(f"{what} {_title(peer)}", times, found)
 
 
 def _latencies(results: Results) -> Iterator[Verdict]:
-    for peer in PEERS:
+    for name, peer in product(OURS, PEERS):
         found = [
-            median_of(results, "lr", name, BUSY, lambda run: run.p99) for name in ("gateway", peer)
+            median_of(results, "lr", server, BUSY, lambda run: run.p99) for server in (name, peer)
         ]
-        what = f"lr, {BUSY} connections: p99 against {_title(peer)}"
+        what = f"lr, {BUSY} connections, {_title(name)}: p99 against {_title(peer)}"
         ours, theirs = found
         if ours is None or theirs is None:
             yield Verdict(what, "below it", "not measured", None)

@@ -73,9 +73,12 @@ def test_every_target_is_judged_even_where_nothing_was_measured() -> None:
     judged = verdicts(results())
     assert {each.met for each in judged} == {None}
     for model, wanted in RATES.items():
-        said = [each.what for each in judged if each.what.startswith(f"{model}, 32 connections")]
-        assert len([what for what in said if "requests/s" in what]) == len(wanted) + (model == "lr")
-    assert len([each for each in judged if "accelerated: requests/s" in each.what]) == len(PEERS)
+        for ours in ("gateway", "gateway, accelerated"):
+            of_it = f"{model}, 32 connections, {ours}: requests/s"
+            said = [each.what for each in judged if each.what.startswith(of_it)]
+            assert len(said) == len(wanted) + (model == "lr")
+    alone = "forest, 1 connection, accelerated: requests/s"
+    assert len([each for each in judged if each.what.startswith(alone)]) == len(PEERS)
 
 
 def test_a_figure_on_the_wrong_side_of_its_target_is_missed() -> None:
