@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from math import inf
 
 from gateway.errors import UnusableHeader
+from gateway.web.units import Headers
 
 NAME = "Gateway-Timeout-Ms"
 
@@ -16,7 +16,7 @@ _DIGITS = 15
 _QUOTED = 80
 
 
-def deadline_in(headers: Sequence[tuple[bytes, bytes]]) -> float:
+def deadline_in(headers: Headers) -> float:
     """When the caller stops waiting, by the clock of the event loop; UnusableHeader.
 
     Infinite where it does not say. Names of `headers` are in lower case.

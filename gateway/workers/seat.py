@@ -27,6 +27,11 @@ class Seat:
         self.most = 0 if together else 1
 
     @property
+    def together(self) -> bool:
+        """Whether rows of several requests may share a call of its model."""
+        return self.most == 0
+
+    @property
     def story(self) -> dict[str, Any]:
         """What status says of it."""
         state = "draining" if self.leaving else "busy" if self.worker.busy else "idle"

@@ -120,7 +120,7 @@ class Slot:
             raise NotReady("no worker is loaded", where=self.branch)
         job.patient = patient
         self._queue.check(job)
-        if is_large(job) and self._seats and self._seats[0].most == 0:
+        if is_large(job) and self._seats and self._seats[0].together:
             Pieces(job, self._put, self._tell)
         else:
             self._put(job)
