@@ -96,7 +96,6 @@ class Front:
         self._settings_file = state / SETTINGS_FILE
         self._pushes = PushNews()
         self._restoring: set[Branch] = set()
-        self._shown = set(config.branches)
         self.metrics = Metrics()
         self._keepers = Keepers(
             give_up=self._give_up,
@@ -344,7 +343,7 @@ class Front:
         """Want also the branches that only the new file names; the others stay as they are."""
         now = self.routing.config
         branches = {**config.branches, **now.branches}
-        self._shown |= branches.keys()
+        self.metrics.welcome(branches)
         await self.fleet.configure(branches, now.limits, now.monitoring.privacy)
         # What only the new file allows must become ready before it can be in force.
         most = max(config.limits.snapshot_bytes, now.limits.snapshot_bytes)
@@ -362,9 +361,7 @@ class Front:
         self.fleet.spares.want(config.spare_workers)
         self.watcher.configure(_wanted(config), config.poll, config.limits.snapshot_bytes)
         await asyncio.to_thread(self._write_monitor_settings, config)
-        for name in self._shown - config.branches.keys():
-            self.metrics.forget(name)
-        self._shown = set(config.branches)
+        self.metrics.keep(config.branches)
 
     def _config_decided(self, decision: str, reason: str, place: dict[str, str | None]) -> None:
         serving = self.fleet.slot(self.routing.config.baseline).state["serving"]

@@ -6,6 +6,7 @@ present at 0 before anything happens and a rate over it is never missing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -45,6 +46,8 @@ class BranchMetrics:
         self._info = metrics.branch_info
         self._branch = branch
         self._shown: tuple[str, ...] | None = None
+        #: Set once its series are dropped: what is still counted then is counted nowhere.
+        self.dropped = False
         self.requests = {s: metrics.requests.labels(branch, s) for s in STATUSES}
         self.duration = metrics.duration.labels(branch)
         self.rows = metrics.rows.labels(branch)
@@ -69,6 +72,8 @@ class BranchMetrics:
 
     def show_serving(self, commit: str, fingerprint: str) -> None:
         """Point the info metric at what serves now; the former series goes away."""
+        if self.dropped:
+            return
         if self._shown is not None:
             self._info.remove(self._branch, *self._shown)
         self._shown = (commit, fingerprint)
@@ -262,17 +267,28 @@ class Metrics:
         )
 
     def branch(self, name: Branch) -> BranchMetrics:
-        """The children of a branch, made at 0 when first asked for."""
+        """The children of a branch, made at 0 when first asked for.
+
+        Those of a branch that was dropped show nothing, since its last requests and pushes may
+        end long after it was taken out.
+        """
         known = self._branches.get(name)
         if known is None:
             known = self._branches[name] = BranchMetrics(self, name)
         return known
 
-    def forget(self, name: Branch) -> None:
-        """Drop every series of a branch that is served no more."""
-        if self._branches.pop(name, None) is not None:
+    def keep(self, names: Collection[Branch]) -> None:
+        """Drop every series of the other branches, until they are named to `welcome`."""
+        for name in self._branches.keys() - set(names):
+            self._branches[name].dropped = True
             for family in self._by_branch:
                 family.remove_by_labels({"branch": name})
+
+    def welcome(self, names: Collection[Branch]) -> None:
+        """Let branches that may have been dropped have series again, from 0."""
+        for name in names:
+            if name in self._branches and self._branches[name].dropped:
+                del self._branches[name]
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

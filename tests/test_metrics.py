@@ -117,6 +117,24 @@ def test_a_branch_of_any_name_is_one_line_of_the_exposition() -> None:
     assert "text/plain" in content_type
 
 
+def test_what_ends_after_its_branch_was_taken_out_brings_no_series_back() -> None:
+    metrics = Metrics()
+    metrics.branch(Branch("prod"))
+    held = metrics.branch(Branch("exp"))
+    metrics.keep([Branch("prod")])
+    metrics.branch(Branch("exp")).pushes["pushed"].inc()
+    held.show_serving("c" * 40, "f")
+    assert {s.labels["branch"] for s in samples(metrics) if "branch" in s.labels} == {"prod"}
+    metrics.welcome([Branch("prod"), Branch("exp")])
+    metrics.branch(Branch("exp")).pushes["pushed"].inc()
+    found = {
+        s.labels["branch"]: s.value
+        for s in samples(metrics)
+        if s.name == "gateway_pushes_total" and s.labels["result"] == "pushed"
+    }
+    assert found == {"prod": 0, "exp": 1}
+
+
 def test_two_fronts_in_one_process_do_not_share_a_series() -> None:
     first, second = Metrics(), Metrics()
     first.branch(Branch("prod")).rows.inc()
