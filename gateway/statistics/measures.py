@@ -1,0 +1,136 @@
+"""How far two samples of counts are apart, and whether that is more than a tolerance.
+
+`a` are the reference's m counts, `b` the window's n, cell by cell. Formulas: STATISTICS §1.6.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta, chi2, ncx2, norm
+
+Counts = npt.NDArray[np.int64]
+#: A cell that would hold less, were there no drift, is counted together with others of its kind.
+_LEAST_EXPECTED = 1.0
+#: Bins of an ordered column are joined until they hold this share of the reference.
+_BIN_SHARE = 0.075
+
+
+def psi(a: Counts, b: Counts, smoothing: float = 0.5) -> float:
+    """Population stability index, each count first raised by `smoothing` (Jeffreys: 1/2).
+
+    Without smoothing it is infinite where one side has a cell to itself.
+    """
+    p, q = a + smoothing, b + smoothing
+    p, q = p / p.sum(), q / q.sum()
+    both = (p > 0) | (q > 0)
+    with np.errstate(divide="ignore"):
+        return float(((p - q)[both] * np.log(p[both] / q[both])).sum())
+
+
+def psi_null(cells: int, m: float, n: float) -> float:
+    """What PSI is on the average of two samples without drift (Yurdakul and Naranjo 2020)."""
+    return (cells - 1) * (1 / n + 1 / m)
+
+
+def js_distance(a: Counts, b: Counts) -> float:
+    """Jensen-Shannon distance to base 2, from 0 to 1, of the raw frequencies."""
+    p, q = a / a.sum(), b / b.sum()
+    middle = (p + q) / 2
+    divergence = (_entropy_terms(p, middle) + _entropy_terms(q, middle)) / 2
+    return math.sqrt(max(0.0, divergence))
+
+
+def _entropy_terms(p: npt.NDArray[np.float64], middle: npt.NDArray[np.float64]) -> float:
+    some = p > 0
+    return float((p[some] * np.log2(p[some] / middle[some])).sum())
+
+
+def ks(a: Counts, b: Counts) -> float:
+    """Largest distance of the two distribution functions at the cells' ends.
+
+    Of binned numbers it is a lower bound of that of the numbers themselves.
+    """
+    return float(np.abs(np.cumsum(a) / a.sum() - np.cumsum(b) / b.sum()).max())
+
+
+def chi_squared(a: Counts, b: Counts) -> tuple[float, int]:
+    """Pearson's X² that both are samples of one distribution, and its degrees of freedom."""
+    both = a + b
+    some = both > 0
+    both, m, n = both[some], a.sum(), b.sum()
+    expected_a, expected_b = both * m / (m + n), both * n / (m + n)
+    x2 = ((a[some] - expected_a) ** 2 / expected_a).sum()
+    x2 += ((b[some] - expected_b) ** 2 / expected_b).sum()
+    return float(x2), int(some.sum()) - 1
+
+
+def p_tolerance(x2: float, df: int, n_eff: float, tolerance: float) -> float:
+    """P of an X² so large, were the true distance as large as `tolerance` (about a PSI).
+
+    Non-central chi² with `df` degrees of freedom and non-centrality `n_eff` x `tolerance`
+    (Potgieter et al., arXiv 2307.11878); n_eff = nm / (n + m). 1 where there is one cell only.
+    """
+    if df < 1:
+        return 1.0
+    if tolerance == 0:
+        return float(chi2.sf(x2, df))
+    p = float(ncx2.sf(x2, df, n_eff * tolerance))
+    # scipy gives nan far out in the tails, where there is nothing left to tell.
+    return p if math.isfinite(p) else float(x2 <= df + n_eff * tolerance)
+
+
+def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
+    """Both ends of Wilson's interval of a rate seen in `n` rows, each at confidence 1 - `alpha`."""
+    if n <= 0:
+        return 0.0, 1.0
+    z = float(norm.isf(alpha))
+    middle, spread = (
+        rate + z * z / (2 * n),
+        z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)),
+    )
+    scale = 1 + z * z / n
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def unseen_share(m: int, alpha: float, ends: int) -> float:
+    """Share of a population that `m` rows of it leave out with a chance of `alpha`.
+
+    What lies beyond `ends` = 2 extremes is Beta(2, m - 1), whatever the distribution; a category
+    is left out by a chance that `ends` = 1 bounds.
+    """
+    return float(beta.isf(alpha, ends, max(1, m - ends + 1)))
+
+
+def joined_bins(a: Counts) -> list[int]:
+    """Where to begin each group of neighbouring bins, so that a plain 20 become 10.
+
+    A bin that holds a tenth of the reference by itself, such as the zeros of a zero-inflated
+    column, is never joined: what moves away from it must show.
+    """
+    least = _BIN_SHARE * a.sum()
+    starts = [0]
+    held = 0
+    for place, count in enumerate(a.tolist()):
+        if place and (held >= least or (count >= least and held)):
+            starts.append(place)
+            held = 0
+        held += count
+    return starts
+
+
+def pooled(a: Counts, b: Counts) -> tuple[Counts, Counts]:
+    """The cells without empty ones, with those too rare for a chi² counted as one."""
+    both = a + b
+    m, n = a.sum(), b.sum()
+    rare = both * min(m, n) / (m + n) < _LEAST_EXPECTED
+    some = both > 0
+    keep, join = some & ~rare, some & rare
+    if join.sum() < 2:
+        return a[some], b[some]
+    return (
+        np.append(a[keep], a[join].sum()),
+        np.append(b[keep], b[join].sum()),
+    )
