@@ -16,8 +16,10 @@ from gateway.config import (
     BranchConfig,
     Config,
     CredentialsConfig,
+    DriftConfig,
     LimitsConfig,
     MonitoringConfig,
+    ReferenceConfig,
     WebhookConfig,
 )
 from gateway.metrics import Metrics
@@ -32,6 +34,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "branches.NAME.": BranchConfig,
     "monitoring.": MonitoringConfig,
     "limits.": LimitsConfig,
+    "drift.": DriftConfig,
+    "drift.reference.": ReferenceConfig,
 }
 
 

@@ -1,6 +1,7 @@
 """gateway.yaml: text becomes `Config`, or a `ConfigError` with every mistake in it."""
 
 from gateway.config.document import load_config, parse_config
+from gateway.config.drift import DriftConfig, ReferenceConfig
 from gateway.config.sections import (
     BranchConfig,
     CredentialsConfig,
@@ -16,9 +17,11 @@ __all__ = [
     "BranchConfig",
     "Config",
     "CredentialsConfig",
+    "DriftConfig",
     "LimitsConfig",
     "MonitoringConfig",
     "OperatorConfig",
+    "ReferenceConfig",
     "TeamConfig",
     "UnitSource",
     "WebhookConfig",

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from gateway.config.addresses import Listen, PathText, checked_repository, parse_listen
+from gateway.config.drift import DriftConfig
 from gateway.config.quantities import BranchName, Seconds
 from gateway.config.sections import (
     BranchConfig,
@@ -75,6 +76,9 @@ class TeamConfig(Section):
     unit: tuple[Annotated[UnitSource, BeforeValidator(parse_unit_source)], ...] = Field(
         default=tuple(map(UnitSource, ("header:X-User-Id", "body:unit", "cookie:uid"))),
         description="Where the user's id is looked for, first found first.",
+    )
+    drift: DriftConfig = Field(
+        default=DriftConfig(), description="When served rows have drifted from a reference."
     )
 
     @field_validator("unit", mode="before")
