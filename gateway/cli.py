@@ -254,7 +254,7 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
 @_repository
 @click.option(
     "--kind",
-    type=click.Choice(["predictions", "decisions"]),
+    type=click.Choice(["predictions", "drift", "decisions"]),
     default="predictions",
     show_default=True,
     help="Which segments.",

@@ -15,6 +15,7 @@ FLOORS = {
     0: "names errors timestamps scores",
     1: "agreement assignment statistics chunks workers.pace workers.ejection"  # pure
     " config.settings config.sections config.quantities config.addresses config.drift",
+    1.5: "monitoring.layout",  # pure too, over chunks
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"
     " workers.imports",

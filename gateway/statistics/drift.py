@@ -26,7 +26,7 @@ from gateway.statistics.measures import (
     unseen_share,
     wilson,
 )
-from gateway.statistics.reference import PREDICTION, SCORE
+from gateway.statistics.reference import DERIVED, PREDICTION, SCORE
 from gateway.statistics.window import Window
 
 Severity = Literal["ok", "warn", "alert", "critical", "insufficient"]
@@ -143,7 +143,7 @@ def between(baseline: Window, arm: Window, rules: Rules) -> list[ColumnDrift]:
         sides = _side(other, baseline), _side(counts, arm)
         drift = _compared(name, counts.binning, *sides, rules, judged)
         if drift.rank:
-            cause = "model" if name in (PREDICTION, SCORE) else "split"
+            cause = "model" if name in DERIVED else "split"
             drift = replace(drift, reason=f"{cause};{drift.reason}")
             drift = _capped(drift) if cause == "model" else drift
         found.append(drift)

@@ -16,7 +16,7 @@ from gateway.monitoring.layout import Kind
 from gateway.names import Branch
 from gateway.web.status import Status
 
-KINDS: tuple[Kind, ...] = ("predictions", "decisions")
+KINDS: tuple[Kind, ...] = ("predictions", "drift", "decisions")
 
 
 class Views:
