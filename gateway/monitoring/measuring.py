@@ -37,9 +37,7 @@ class Measuring:
         #: There was no time for all that waits.
         self.is_behind = False
 
-    def step(
-        self, settings: MonitorSettings, watermark: float, stop: Callable[[], bool]
-    ) -> None:
+    def step(self, settings: MonitorSettings, watermark: float, stop: Callable[[], bool]) -> None:
         """Take chunks for a while, then close the windows that are over.
 
         All rows before `watermark` (Unix time) are in sealed chunks that the backlog knows.

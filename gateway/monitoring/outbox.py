@@ -1,4 +1,4 @@
-"""Segments of the monitor's own: in no front's chunk, so the store holds them until they are in git.
+"""Segments of the monitor's own: in no front's chunk, so the store holds them until pushed.
 
 The other half of what is published, beside the backlog. Under target `none` they are kept as long
 as rows are.

@@ -279,7 +279,7 @@ def _n_eff(a: _Side, b: _Side) -> float:
 def _cells(binning: Binning, a: Counts, b: Counts) -> tuple[Counts, Counts]:
     """The cells that are compared: neighbours joined where there is an order without gaps."""
     if binning.column.kind in ("numeric", "date"):
-        starts = joined_bins(a)
+        starts = joined_bins(binning.reference)
         return np.add.reduceat(a, starts), np.add.reduceat(b, starts)
     return pooled(a, b)
 

@@ -113,7 +113,9 @@ def columns_of(
     found: dict[str, Sequence[Any]] = {}
     if blocks[0].instances is not None:
         rows = [row for block in blocks for row in block.instances or ()]
-        found = _inputs(rows, blocks[0].names, [name for name in names if name not in hidden], names)
+        found = _inputs(
+            rows, blocks[0].names, [name for name in names if name not in hidden], names
+        )
     if blocks[0].predictions is not None:
         found[PREDICTION] = [value for block in blocks for value in block.predictions or ()]
         if any(block.scores is not None for block in blocks):

@@ -1,4 +1,4 @@
-"""All that is remembered of drift: windows, references, last verdicts. Loaded whole, saved in parts.
+"""All that is remembered of drift: windows, references, verdicts. Loaded whole, saved in parts.
 
 What is changed here holds once the keeper has the store remember it; if that fails, a new book is
 opened.

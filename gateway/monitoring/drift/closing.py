@@ -93,15 +93,9 @@ class Closing:
         alone = self._book.newest_stream(stream.branch)
         if alone in self._book.series:
             series.commit = self._book.series[alone].commit
-        fingerprint = self._book.newest.get(Branch(other), "")
-        self._write(
-            stream,
-            series,
-            closed,
-            f"branch:{other}:{fingerprint}",
-            found,
-            writers=len(baseline.writers | arm.writers),
-        )
+        reference = f"branch:{other}:{stream.content}"
+        writers = len(baseline.writers | arm.writers)
+        self._write(stream, series, closed, reference, found, writers=writers)
         self._decide(stream, series, closed, found, f"the rows of {other} in the same window")
         report = self._book.reports.get(stream.branch)
         if report is not None:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Drift:
         files: BranchFiles,
         clock: Callable[[], float],
     ) -> None:
-        self._open = lambda: Book(settings, store, files, clock)
+        self._open = partial(Book, settings, store, files, clock)
         self._state_dir = settings.state_dir
         self._store = store
         self._taken: set[ChunkKey] = set()
@@ -112,7 +113,7 @@ class Drift:
             if self._shown.get(branch) == content:
                 continue
             path = report_path(self._state_dir, branch)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(path, content)
             self._shown[branch] = content
 

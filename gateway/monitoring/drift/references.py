@@ -23,7 +23,6 @@ from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles, completed
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.names import Branch, Commit
-from gateway.profiling import profile_table
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import (
     DERIVED,
@@ -205,6 +204,8 @@ class References:
     def _read_data(
         self, place: Place, wanted: ReferenceSettings, identity: str
     ) -> tuple[Known, Changes]:
+        from gateway.profiling import profile_table
+
         target = self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
         try:
             source = self._files.write(
@@ -302,9 +303,7 @@ class References:
         else:
             profile = completed(self._profiles.of(known.profile).profile, served)
         name, changes = self._profiles.add(profile)
-        noted = self._note(
-            stream, msgspec.structs.replace(known, profile=name, collected=None)
-        )
+        noted = self._note(stream, msgspec.structs.replace(known, profile=name, collected=None))
         old = {(_sample_room(stream), chunk): None for chunk in self._samples(stream)}
         return {**changes, **noted, **old}
 
