@@ -86,7 +86,7 @@ class Book:
         changes: Changes = {}
         for stream, series in list(self.series.items()):
             is_newest = self.newest.get(stream.branch) == stream.content
-            if series.parts or is_newest or series.closed_until > watermark - _FORGOTTEN:
+            if series.parts or is_newest or series.latest > watermark - _FORGOTTEN:
                 continue
             del self.series[stream]
             changes[_SERIES, str(stream)] = None

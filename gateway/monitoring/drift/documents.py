@@ -19,6 +19,7 @@ from gateway.monitoring.monitor_settings import DriftSettings, MonitorSettings
 from gateway.names import Branch
 from gateway.statistics.counts import Binning
 from gateway.statistics.drift import CRITICAL, RANKS, WARN, ColumnDrift, Rules
+from gateway.statistics.reference import LATENCY
 from gateway.statistics.window import Window
 from gateway.timestamps import rfc3339
 
@@ -74,7 +75,8 @@ def _state(stream: Stream | None, report: dict[str, Any], is_collecting: bool) -
 
 def _rules(drift: DriftSettings, report: dict[str, Any]) -> dict[str, Any]:
     rules = Rules()
-    judged = sum(column["kind"] != "skipped" for column in report.get("columns", ()))
+    columns = report.get("columns", ())
+    judged = sum(c["kind"] != "skipped" and c["column"] != LATENCY for c in columns)
     return {
         "alpha": rules.alpha,
         "p": rules.alpha / max(1, judged),

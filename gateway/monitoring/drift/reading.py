@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.chunks import EpochRecord, Header, Record, Request, Schema
 from gateway.monitoring.drift.blocks import Batch, Block, block_of
 from gateway.monitoring.drift.book import Book
 from gateway.monitoring.drift.references import Changes, Place
-from gateway.monitoring.drift.series import Part, Terms
+from gateway.monitoring.drift.series import Part, Series, Terms
 from gateway.monitoring.drift.streams import ALONE, ARM, BASELINE, Stream
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch, Commit
@@ -34,10 +35,10 @@ class Reading:
         self._tips = served_tips(settings)
         self._schemas: dict[str, Schema] = {}
         self._epochs: dict[str, EpochRecord] = {}
-        self._batches: dict[tuple[Stream, float, str], Batch] = {}
-        self._last: dict[Stream, Part] = {}
-        self._gathered: dict[Stream, list[Block]] = {}
-        self._settled: set[Stream] = set()
+        #: By branch and fingerprint.
+        self._alone: dict[tuple[str, str], _Alone] = {}
+        #: By epoch and assigned arm.
+        self._paired: dict[tuple[str, str], tuple[_Target, ...]] = {}
         self._changes: Changes = {}
 
     def add(self, record: Record | object) -> None:
@@ -51,16 +52,21 @@ class Reading:
 
     def finish(self) -> Changes:
         """Count what was gathered."""
-        for batch in self._batches.values():
-            batch.flush()
-        for stream in list(self._gathered):
-            self._collect(stream)
+        for target in self._targets():
+            target.finish()
+        for alone in self._alone.values():
+            if alone.gathered:
+                self._collect(alone, "")
         return self._changes
 
     @property
-    def touched(self) -> Collection[Stream]:
+    def touched(self) -> set[Stream]:
         """The streams whose windows changed."""
-        return self._last.keys()
+        return {target.stream for target in self._targets() if target.stream in self._book.series}
+
+    def _targets(self) -> list[_Target]:
+        alone = [one.target for one in self._alone.values()]
+        return alone + [target for targets in self._paired.values() for target in targets]
 
     def _add_request(self, request: Request) -> None:
         if request.status == "invalid" or not request.fingerprint:
@@ -73,92 +79,134 @@ class Reading:
         moment = datetime.fromisoformat(request.ts).timestamp()
         if answered:
             self._add_alone(request, block, moment)
-        if pairs:
-            if not answered or request.branch != request.assigned:
-                # The arm did not answer: only what it was asked is the split's doing.
-                block = block._replace(predictions=None, scores=None, latency_ms=None)
-            for stream, side in pairs:
-                bins = self._bins_of_pair(stream)
-                if bins is not None:
-                    self._count(stream, side, moment, block, bins)
+        if not pairs:
+            return
+        if not answered or request.branch != request.assigned:
+            # The arm did not answer: only what it was asked is the split's doing.
+            block = block._replace(predictions=None, scores=None, latency_ms=None)
+        for target in pairs:
+            target.count(moment, block)
 
     # A branch by itself
 
     def _add_alone(self, request: Request, block: Block, moment: float) -> None:
-        branch = Branch(request.branch)
-        stream = Stream("branch", branch, request.fingerprint)
-        book = self._book
-        if stream not in self._settled:
-            self._settle(stream, request)
-        series = book.series_of(stream)
-        series.commit = request.commit
-        book.newest[branch] = request.fingerprint
-        book.rows[branch] = book.rows.get(branch, 0) + request.rows
-        bins = book.references.bins(str(stream))
-        needed = book.references.collects(str(stream))
-        if needed > 0:
-            gathered = self._gathered.setdefault(stream, [])
-            gathered.append(block)
-            if sum(one.rows for one in gathered) >= needed:
-                self._collect(stream, request.ts)
-        if bins is not None:
-            self._count(stream, ALONE, moment, block, bins)
+        alone = self._alone.get((request.branch, request.fingerprint))
+        if alone is None:
+            alone = self._settled(request)
+            self._alone[request.branch, request.fingerprint] = alone
+        book, name = self._book, request.branch
+        alone.target.series.commit = request.commit
+        book.newest[alone.target.stream.branch] = request.fingerprint
+        book.rows[name] = book.rows.get(name, 0) + request.rows
+        counts = alone.target.bins is not None
+        if alone.needed > 0:
+            alone.gathered.append(block)
+            alone.needed -= block.rows
+            if alone.needed <= 0:
+                self._collect(alone, request.ts)
+        if counts:
+            alone.target.count(moment, block)
 
-    def _settle(self, stream: Stream, request: Request) -> None:
-        self._settled.add(stream)
+    def _settled(self, request: Request) -> _Alone:
+        stream = Stream("branch", Branch(request.branch), request.fingerprint)
+        references = self._book.references
         commit = Commit(request.commit)
         tip = self._tips.get((stream.branch, stream.content), commit)
         schema = self._schemas.get(request.fingerprint)
         columns = schema.columns if schema is not None else None
         place = Place(stream.branch, stream.content, commit, tip, columns)
-        self._changes |= self._book.references.settle(str(stream), place, self._wanted)
+        self._changes |= references.settle(str(stream), place, self._wanted)
+        target = self._target(stream, ALONE, references.bins(str(stream)))
+        return _Alone(target, references.collects(str(stream)))
 
-    def _collect(self, stream: Stream, ts: str = "") -> None:
-        blocks = self._gathered.pop(stream)
-        self._changes |= self._book.references.collect(
-            str(stream), str(self._header.key), blocks, self._header.redact, ts
-        )
+    def _collect(self, alone: _Alone, ts: str) -> None:
+        name, references = str(alone.target.stream), self._book.references
+        hidden = self._header.redact
+        self._changes |= references.collect(name, str(self._header.key), alone.gathered, hidden, ts)
+        alone.gathered = []
+        alone.target.bins = references.bins(name)
 
     # Arms beside one another
 
-    def _pairs(self, request: Request) -> tuple[tuple[Stream, str], ...]:
-        """The comparisons that a request counts in, and on which side."""
-        epoch = self._epochs.get(request.epoch)
-        if epoch is None or self._baseline not in epoch.weights:
-            return ()
-        if request.assigned != self._baseline:
-            if request.assigned not in epoch.weights:
-                return ()
-            return ((self._pair(request.epoch, request.assigned), ARM),)
-        arms = (arm for arm in epoch.weights if arm != self._baseline)
-        return tuple((self._pair(request.epoch, arm), BASELINE) for arm in arms)
+    def _pairs(self, request: Request) -> tuple[_Target, ...]:
+        """The comparisons that a request counts in."""
+        known = self._paired.get((request.epoch, request.assigned))
+        if known is None:
+            known = tuple(self._new_pairs(request.epoch, request.assigned))
+            self._paired[request.epoch, request.assigned] = known
+        return known
 
-    def _pair(self, epoch: str, arm: str) -> Stream:
-        return Stream("pair", Branch(arm), epoch, self._baseline)
+    def _new_pairs(self, name: str, assigned: str) -> Iterator[_Target]:
+        """Both arms are counted by the baseline's reference, if there is one by now."""
+        epoch, baseline = self._epochs.get(name), self._baseline
+        if epoch is None or baseline is None or not {baseline, assigned} <= epoch.weights.keys():
+            return
+        alone = Stream("branch", baseline, epoch.fingerprints.get(baseline) or "")
+        bins = self._book.references.bins(str(alone))
+        if bins is None:
+            return
+        arms = [assigned] if assigned != baseline else [a for a in epoch.weights if a != baseline]
+        side = ARM if assigned != baseline else BASELINE
+        for arm in arms:
+            yield self._target(Stream("pair", Branch(arm), name, baseline), side, bins)
 
-    def _bins_of_pair(self, stream: Stream) -> Bins | None:
-        """Both arms are counted by the baseline's reference."""
-        fingerprint = self._epochs[stream.content].fingerprints.get(str(stream.baseline))
-        if fingerprint is None or stream.baseline is None:
-            return None
-        alone = Stream("branch", stream.baseline, fingerprint)
-        return self._book.references.bins(str(alone))
+    def _target(self, stream: Stream, side: str, bins: Bins | None) -> _Target:
+        series = self._book.series_of(stream)
+        series.latest = max(series.latest, self._header.time.timestamp())
+        return _Target(series, stream, side, bins, self._terms, self._header)
 
-    # Counting
 
-    def _count(self, stream: Stream, side: str, moment: float, block: Block, bins: Bins) -> None:
-        part = self._last.get(stream)
-        if part is None or not part.start <= moment < part.end:
-            series = self._book.series_of(stream)
-            part = series.part_of(moment) or series.begin(moment, self._terms, bins)
-            self._last[stream] = part
-        key = (stream, part.start, side)
-        batch = self._batches.get(key)
-        if batch is None:
-            names = [name for name in part.bins.columns if name not in DERIVED]
-            header = self._header
-            batch = self._batches[key] = Batch(part.side(side), names, header.redact, header.writer)
-        batch.add(block)
+class _Target:
+    """Where rows of a stream are counted: whichever of its windows they belong to."""
+
+    def __init__(
+        self,
+        series: Series,
+        stream: Stream,
+        side: str,
+        bins: Bins | None,
+        terms: Terms,
+        header: Header,
+    ) -> None:
+        """`bins` are those of windows that are begun; until there are any, nothing is counted."""
+        self.series = series
+        self.stream = stream
+        self.bins = bins
+        self._side = side
+        self._terms = terms
+        self._header = header
+        self._part: Part | None = None
+        self._batch: Batch | None = None
+
+    def count(self, moment: float, block: Block) -> None:
+        part = self._part
+        if part is None or self._batch is None or not part.start <= moment < part.end:
+            self._batch = self._turned(moment)
+        self._batch.add(block)
+
+    def finish(self) -> None:
+        if self._batch is not None:
+            self._batch.flush()
+
+    def _turned(self, moment: float) -> Batch:
+        """To the window of this moment."""
+        assert self.bins is not None
+        part = self.series.part_of(moment) or self.series.begin(moment, self._terms, self.bins)
+        if part is self._part and self._batch is not None:
+            return self._batch
+        self.finish()
+        self._part = part
+        names = [name for name in part.bins.columns if name not in DERIVED]
+        return Batch(part.side(self._side), names, self._header.redact, self._header.writer)
+
+
+@dataclass(slots=True)
+class _Alone:
+    """A branch's own rows: counted, and as long as its reference `needed` rows, kept for that."""
+
+    target: _Target
+    needed: int
+    gathered: list[Block] = field(default_factory=list)
 
 
 def served_tips(settings: MonitorSettings) -> Mapping[tuple[Branch, str], Commit]:

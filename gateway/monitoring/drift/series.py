@@ -68,6 +68,8 @@ class Series:
         self.sides = sides
         self.parts: list[Part] = []
         self.closed_until = -math.inf
+        #: About when its newest rows were recorded.
+        self.latest = -math.inf
         #: Provenance of the newest rows.
         self.commit = ""
         #: What the window before asked for, by column, and the severity it came to.
@@ -139,15 +141,15 @@ class Series:
             ]
             for part in self.parts
         ]
-        until = self.closed_until if math.isfinite(self.closed_until) else None
-        said = [self.sides, parts, until, self.commit, self.ranks, self.severity]
+        times = (self.closed_until, self.latest)
+        said = [self.sides, parts, times, self.commit, self.ranks, self.severity]
         return msgspec.msgpack.encode(said)
 
     @classmethod
     def decode(cls, data: bytes, bins_of: Callable[[str], Bins]) -> Series:
-        sides, parts, until, commit, ranks, severity = msgspec.msgpack.decode(data)
+        sides, parts, times, commit, ranks, severity = msgspec.msgpack.decode(data)
         series = cls(tuple(sides))
-        series.closed_until = -math.inf if until is None else until
+        series.closed_until, series.latest = times
         series.commit, series.ranks, series.severity = commit, ranks, severity
         series.parts = [_part(part, bins_of) for part in parts]
         return series
