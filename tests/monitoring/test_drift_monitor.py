@@ -68,7 +68,7 @@ def test_a_shifted_column_is_flagged_in_the_pushed_rows_and_no_other(
     bring_reference(process.state, profile())
     traffic = Traffic(process.journal)
     for hour in range(3):
-        traffic.chunk(hour * HOUR, 1200, shift={"prod": [0.0, 0.4]})
+        traffic.chunk(hour * HOUR, 1200, shift={"prod": [0.0, 0.45]})
     process.start()
     settled(process, 3600)
     rows = drift_rows(remote)

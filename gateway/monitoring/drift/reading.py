@@ -72,15 +72,13 @@ class Reading:
         if request.status == "invalid" or not request.fingerprint:
             return
         answered = request.status == "ok" or request.status.startswith("fallback_")
-        pairs = self._pairs(request) if request.reason in _SPLIT else ()
-        if not answered and not pairs:
+        if not answered and request.reason not in _SPLIT:
             return
         block = block_of(request, self._schemas.get(request.fingerprint), self._header)
         moment = datetime.fromisoformat(request.ts).timestamp()
         if answered:
             self._add_alone(request, block, moment)
-        if not pairs:
-            return
+        pairs = self._pairs(request) if request.reason in _SPLIT else ()
         if not answered or request.branch != request.assigned:
             # The arm did not answer: only what it was asked is the split's doing.
             block = block._replace(predictions=None, scores=None, latency_ms=None)
@@ -133,7 +131,9 @@ class Reading:
         known = self._paired.get((request.epoch, request.assigned))
         if known is None:
             known = tuple(self._new_pairs(request.epoch, request.assigned))
-            self._paired[request.epoch, request.assigned] = known
+            if known:
+                # Else the baseline may have its reference by the next request.
+                self._paired[request.epoch, request.assigned] = known
         return known
 
     def _new_pairs(self, name: str, assigned: str) -> Iterator[_Target]:
