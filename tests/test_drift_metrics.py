@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.metrics import Metrics
 from gateway.names import Branch
 
+PAGE = Path(__file__).parent.parent / "deploy" / "README.md"
 PROD, EXP = Branch("prod"), Branch("team/exp")
 
 
@@ -137,3 +141,34 @@ def test_a_name_of_any_kind_and_a_strange_document_leave_the_page_readable(
     assert exposed(metrics)["lag_rows",] == 0
     (line,) = caplog.messages
     assert "branches[...].columns" in line
+
+
+def rules() -> str:
+    """The alert rules that the documentation shows."""
+    (block,) = re.findall(r"```yaml\n(groups:.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(block)
+
+
+def test_the_alert_rules_name_series_that_are_there(
+    metrics: Metrics, moved: dict[str, Any]
+) -> None:
+    metrics.drift.show(status_of(moved))
+    there = {f"gateway_drift_{key[0]}" for key in exposed(metrics)}
+    named = set(re.findall(r"gateway_\w+", rules()))
+    assert len(named) > 4
+    assert named <= there
+
+
+@pytest.mark.needs("promtool")
+def test_promtool_finds_nothing_wrong_with_the_series_and_the_alert_rules(
+    metrics: Metrics, moved: dict[str, Any], tmp_path: Path
+) -> None:
+    metrics.drift.show(status_of(moved))
+    file = tmp_path / "rules.yml"
+    file.write_text(rules())
+    for command, given in (
+        (["check", "metrics"], metrics.render()[0]),
+        (["check", "rules", str(file)], b""),
+    ):
+        done = subprocess.run(["promtool", *command], input=given, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")

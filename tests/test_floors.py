@@ -21,7 +21,7 @@ FLOORS = {
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
     3.6: "shadows",  # what comes after the record
-    4: "web",
+    4: "web reporting",
     5: "app listening cli demo __main__",  # the roof
 }
 STILL_TO_COME: set[str] = set()
