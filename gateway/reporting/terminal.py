@@ -173,7 +173,9 @@ def _name(column: Column) -> str:
 
 def _coloured(text: str, severity: str) -> str:
     colour = _COLOURS.get(severity)
-    return click.style(text, fg=colour, bold=severity == "critical", dim=colour is None)
+    # None and not False, which would be written, and end what was set before.
+    bold, dim = (severity == "critical") or None, (colour is None) or None
+    return click.style(text, fg=colour, bold=bold, dim=dim)
 
 
 def _bounded(width: int) -> int:

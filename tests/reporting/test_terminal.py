@@ -12,7 +12,7 @@ import pytest
 from driftdocs import document, people
 
 from gateway.reporting.document import Drift, parse_drift
-from gateway.reporting.histograms import blocks
+from gateway.reporting.histograms import blocks, most_telling
 from gateway.reporting.terminal import terminal
 from gateway.statistics.reference import PREDICTION
 
@@ -145,8 +145,8 @@ def test_a_comparison_tells_a_broken_split_from_models_that_differ() -> None:
 
 def test_severities_have_colours(moved: dict[str, Any]) -> None:
     text = terminal(read(moved), 120)
-    assert click.style("critical", fg="red", bold=True, dim=False) in text
-    assert "\x1b[32m" in text
+    assert "\x1b[31m\x1b[1mcritical\x1b[0m" in text
+    assert "\x1b[32mok      \x1b[0m" in text
 
 
 def test_histograms_share_one_scale_and_lose_no_row() -> None:
@@ -154,3 +154,13 @@ def test_histograms_share_one_scale_and_lose_no_row() -> None:
     assert blocks([0.25] * 4, [0.0, 0.0, 0.0, 1.0], 2) == ("▅▅", " █")
     assert blocks([], [], 6) == ("", "")
     assert blocks([0.0], [0.0], 6) == (" ", " ")
+
+
+def test_of_many_categories_the_largest_on_either_side_stay_and_the_rest_is_one() -> None:
+    cells = [(f"c{place}", 0.01, 0.01) for place in range(18)]
+    cells += [("then", 0.82, 0.0), ("now", 0.0, 0.82)]
+    kept = most_telling(cells, 10)
+    assert len(kept) == 10
+    assert [name for name, *_ in kept[-3:]] == ["then", "now", "11 others"]
+    assert kept[-1][1:] == pytest.approx((0.11, 0.11))
+    assert most_telling(cells, 20) == cells
