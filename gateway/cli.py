@@ -32,6 +32,7 @@ from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
+from gateway.reporting.commands import drift, report
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
 from gateway.repositories.kind import folder_of, former_address, located
@@ -298,6 +299,10 @@ def demo(folder: Path, port: int) -> None:
         sys.exit(run_demo(folder, port))
     except GatewayError as error:
         _fail(str(error))
+
+
+main.add_command(drift)
+main.add_command(report)
 
 
 def _load(file: Path) -> Config:

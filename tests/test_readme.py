@@ -105,6 +105,8 @@ def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     )
     assert said.stdout.startswith("gateway, version ")
     assert (tmp_path / "gateway" / "demo" / "guide.txt").exists()
+    templates = tmp_path / "gateway" / "reporting" / "templates"
+    assert {path.name for path in templates.iterdir()} == {"report.html", "report.css"}
     assert os.access(tmp_path / "gateway" / "repositories" / "askpass.sh", os.X_OK)
 
 

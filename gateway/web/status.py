@@ -74,6 +74,7 @@ class Status:
         """Show in the metrics what is wrong as of now, with the repository and with writing."""
         repository, monitor = self._repository(), self._monitor()
         metrics.repository_up.set(repository["last_error"] is None)
+        metrics.drift.show(monitor.get("drift"))
         for cache, found in (("read", repository["cache"]), ("write", monitor.get("cache"))):
             if found:
                 metrics.cache_bytes[cache].set(found["bytes"])
