@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, time
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.errors import GatewayError
+from gateway.plain import plain_values
 
 #: Fields of a CSV that hold no value.
 MISSING = frozenset({"", "NA", "NaN", "nan", "null", "None", "N/A"})
@@ -29,7 +27,6 @@ _BOOLEANS |= {"False": False, "FALSE": False, "false": False}
 _BATCH_VALUES = 250_000
 _MOST_BATCH = 8_192
 _PARQUET = b"PAR1"
-_JSON = {type(None), bool, int, float, str, list, dict}
 
 Columns = dict[str, list[Any]]
 #: Told how much of a reading is done, from 0 to 1.
@@ -281,40 +278,3 @@ def _is_number(kind: str) -> bool:
         *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"),
         *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "DECIMAL"),
     }
-
-
-# -- values -----------------------------------------------------------------------------------
-
-
-def plain_values(values: Sequence[Any]) -> list[Any]:
-    """Values of Python, numpy and pandas as JSON would have them; NaN may stay."""
-    if set(map(type, values)) <= _JSON:
-        return list(values)
-    return [plain(value) for value in values]
-
-
-def plain(value: Any) -> Any:
-    """One value as JSON would have it: dates as ISO 8601, decimals as numbers; NaN may stay."""
-    if type(value) in _JSON:
-        return value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
-    if callable(listed := getattr(value, "tolist", None)):
-        inner = listed()
-        return inner if type(inner) in _JSON else plain(inner)
-    return str(value)
-
-
-def clean(value: Any) -> Any:
-    """The value as JSON can hold it: what is no finite number is null, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): clean(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(inner) for inner in value]
-    return plain(value)

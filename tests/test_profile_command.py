@@ -90,7 +90,8 @@ def test_without_a_model_every_column_but_the_target_is_told_and_the_skipped_one
 def test_parquet_is_read_as_well(project: Path) -> None:
     path = project / "data" / "train.parquet"
     duckdb.sql(f"COPY (SELECT range AS x, [1] AS deep FROM range(9)) TO '{path}' (FORMAT parquet)")
-    done = profile(project, "--data", "data/train.parquet", "-o", "r.json")
+    done = profile(project, "--data", "data/train.parquet", "-o", "r.json", "--examples", "3")
+    assert len(parse_profile((project / "r.json").read_bytes()).examples) == 3
     assert done.stdout == (
         "r.json: 9 rows; 1 discrete\n  deep is skipped: it holds nested values\n"
     )
@@ -168,3 +169,17 @@ def test_other_commands_wait_for_no_library_of_numbers() -> None:
     code = "import sys, gateway.cli; print([m for m in ('numpy', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_documented_reference_is_one() -> None:
+    page = (Path(__file__).parent.parent / "deploy" / "README.md").read_text()
+    section = page.split("## A reference for drift")[1]
+    example = section.split("```json\n")[1].split("```")[0]
+    made = parse_profile(example.encode(), ["age", "rooms", "plan", "notes"])
+    assert {column.kind for column in made.columns} == {
+        "numeric",
+        "discrete",
+        "categorical",
+        "skipped",
+    }
+    assert set(made.examples[0]) == {column.name for column in made.inputs}

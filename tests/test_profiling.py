@@ -267,6 +267,9 @@ def test_examples_are_spread_over_the_rows_and_hold_null_for_what_is_missing(
     for example in written:
         wanted = frame.iloc[example["row"]].to_dict()
         assert example == wanted | ({"height": None} if math.isnan(wanted["height"]) else {})
+    assert write_profile(tmp_path / "r.json", frame, examples=0).examples == ()
+    with pytest.raises(NoReference, match="examples must be 0 to 20"):
+        write_profile(tmp_path / "r.json", frame, examples=21)
     few = write_profile(tmp_path / "r.json", frame.iloc[[3, 5]])
     assert [example["height"] for example in few.examples] == [None, frame["height"][5]]
 
@@ -306,6 +309,8 @@ def test_tables_without_a_reference_in_them_are_refused(tmp_path: Path) -> None:
     model = LinearRegression().fit(frame, frame["rooms"])
     with pytest.raises(NoReference, match="has no column 'height', which the model needs"):
         write_profile(tmp_path / "r.json", frame[["rooms"]], model=model)
+    with pytest.raises(NoReference, match=r"must be a pandas DataFrame\. Given: ndarray"):
+        write_profile(tmp_path / "r.json", frame.to_numpy())  # type: ignore[arg-type]
     with pytest.raises(NoReference, match="the table: has no rows"):
         write_profile(tmp_path / "r.json", frame.iloc[:0])
     with pytest.raises(NoReference, match="must not be called '__score__'"):
