@@ -23,6 +23,7 @@ from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles, completed
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.names import Branch, Commit
+from gateway.profiling import profile_table
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import (
     DERIVED,
@@ -204,8 +205,6 @@ class References:
     def _read_data(
         self, place: Place, wanted: ReferenceSettings, identity: str
     ) -> tuple[Known, Changes]:
-        from gateway.profiling import profile_table
-
         target = self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
         try:
             source = self._files.write(
@@ -216,6 +215,7 @@ class References:
                 target=wanted.target,
                 columns=place.columns,
                 source={"type": "data", **source},
+                examples=0,
             )
         finally:
             target.unlink(missing_ok=True)
