@@ -141,7 +141,8 @@ def test_make_demo_serves_and_every_command_it_shows_works(tmp_path: Path) -> No
         assert url is not None
         shown = [line.strip() for line in re.findall(r"^  (git -C .*)$", text, re.MULTILINE)]
         merge, look = shown[:3], shown[3:]
-        assert len(look) == 3
+        look += re.findall(r"^  (\S*gateway (?:drift|report) .*)$", text, re.MULTILINE)
+        assert len(look) == 5
         before = httpx.get(f"{url[0]}/branches/prod").json()["serving"]["fingerprint"]
         subprocess.run(" && ".join(merge), shell=True, check=True, cwd=ROOT, capture_output=True)
         wait_until(
