@@ -97,7 +97,7 @@ def main() -> None:
 @click.option(
     "--config-branch",
     metavar="BRANCH",
-    help="Take baseline, branches, salt and unit from gateway.yaml on this branch.",
+    help="Take baseline, branches, salt, unit and drift from gateway.yaml on this branch.",
 )
 @_log_format
 @_log_level

@@ -29,4 +29,4 @@ def doors_of(settings: MonitorSettings, environ: Mapping[str, str]) -> tuple[She
     git = Git(
         caches / "write", settings.repository, environ, deadline=_GIT_DEADLINE, credentials=known
     )
-    return GitShelf(git), GitFiles(BranchData(git, caches / "data"))
+    return GitShelf(git), GitFiles(BranchData(git, caches / "submodules"))

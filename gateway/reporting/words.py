@@ -138,7 +138,9 @@ def seen(found: Span) -> str:
 
 
 def moment(at: datetime, *, zone: bool = True) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M") + (" UTC" if zone else "")
+    """Seconds only where there are some."""
+    form = "%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M"
+    return at.astimezone(UTC).strftime(form) + (" UTC" if zone else "")
 
 
 def number(value: float | None, digits: int = 3) -> str:
