@@ -111,10 +111,11 @@ def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
 
 
 def printed(command: str) -> str:
+    """What it said, once it works."""
     done = subprocess.run(
         command, shell=True, check=False, cwd=ROOT, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
 
 
 @pytest.mark.timeout(300)
