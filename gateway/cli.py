@@ -282,6 +282,36 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
 
 
 @main.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="CSV or Parquet.")
+@click.option("--target", metavar="COLUMN", help="What the model predicts; no input of it.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The fitted model (.pkl, .joblib). Loading it runs its code: only one that you trust.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("metrics/reference.json"),
+    show_default=True,
+    help="The file to write.",
+)
+def profile(data: Path, target: str | None, model: Path | None, output: Path) -> None:
+    """Write down what the rows were like that a model was trained on, to measure drift against.
+
+    Commit the file beside the model. With --model it also holds what the model answers to these
+    rows, and its columns are the model's; modules in ./src are found, as where it is served.
+    """
+    from gateway.profile_command import run_profile
+
+    try:
+        run_profile(data, target, model, output)
+    except GatewayError as error:
+        _fail(str(error))
+
+
+@main.command()
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),

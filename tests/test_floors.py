@@ -17,12 +17,13 @@ FLOORS = {
     " config.settings config.sections config.quantities config.addresses config.drift",
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"
-    " workers.imports",
+    " workers.imports tables fitted",
+    2.5: "profiling",  # what joins doors
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
     3.6: "shadows",  # what comes after the record
     4: "web",
-    5: "app listening cli demo __main__",  # the roof
+    5: "app listening cli profile_command demo __main__",  # the roof
 }
 STILL_TO_COME: set[str] = set()
 FORBIDDEN = {"utils", "base", "common", "helpers", "manager", "types", "logging", "server"}

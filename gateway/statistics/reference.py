@@ -136,10 +136,11 @@ def _mistakes(profile: Profile, columns: Sequence[str] | None) -> Iterator[str]:
         yield f"schema_version must be {SCHEMA_VERSION}. Given: {profile.schema_version}"
     if profile.n < 1:
         yield f"n must be at least 1. Given: {profile.n}"
-    names = [column.name for column in profile.columns]
-    for name in names:
-        if names.count(name) > 1:
-            yield f"column {name!r} stands there twice"
+    seen: set[str] = set()
+    for column in profile.columns:
+        if column.name in seen:
+            yield f"column {column.name!r} stands there twice"
+        seen.add(column.name)
     if columns is not None and (given := [c.name for c in profile.inputs]) != list(columns):
         yield _other_columns(given, columns)
     for column in profile.columns:

@@ -197,7 +197,8 @@ class Keeper:
             old = self._crew.ready if self._crew is not None else None
             same = old is not None and old.columns == ready.columns
             recent = list(self.slot.recent) if same else []
-            probed = await probe.probe(crew.workers[0], crew.root, recent, deadline)
+            worker, columns = crew.workers[0], ready.columns
+            probed = await probe.probe(worker, crew.root, recent, deadline, columns)
             seconds = loop.time() - begun
             self._metrics.load_seconds.observe(seconds)
             await self._named()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import ModelError, ProbeError
+from gateway.statistics.reference import ProfileError, parse_profile
 from gateway.workers.process import Worker
 from gateway.workers.wire import ERROR, OK
 
@@ -73,22 +74,53 @@ def _golden(path: Path) -> Golden | None:
     return golden
 
 
-def _examples(path: Path) -> list[Any]:
-    if not path.is_file():
-        return []
+def check_reference(root: Path, columns: Sequence[str] | None) -> None:
+    """ProbeError where there is a profile and it is none of this model.
+
+    `columns` are the model's, if it names any. A file of examples alone is no profile.
+    """
+    data, reference = _reference(root / _REFERENCE)
+    if "columns" not in reference:
+        return
     try:
-        reference = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, OSError, RecursionError) as error:
-        raise ProbeError(f"must be JSON: {error}", where=_REFERENCE) from error
-    examples = reference.get("examples", []) if isinstance(reference, dict) else None
+        parse_profile(data, columns)
+    except ProfileError as error:
+        raise ProbeError(str(error), where=_REFERENCE) from error
+
+
+def _examples(path: Path) -> list[Any]:
+    examples = _reference(path)[1].get("examples", [])
     if not isinstance(examples, list):
         raise ProbeError("must be an object whose examples are a list", where=_REFERENCE)
     return examples[:_MOST_EXAMPLES]
 
 
-async def probe(worker: Worker, root: Path, recent: Iterable[bytes], deadline: float) -> Probed:
-    """ProbeError if golden or example rows fail; recent rows that fail are only reported."""
+def _reference(path: Path) -> tuple[bytes, dict[str, Any]]:
+    if not path.is_file():
+        return b"", {}
+    try:
+        data = path.read_bytes()
+        reference = msgspec.json.decode(data)
+    except (msgspec.DecodeError, OSError, RecursionError) as error:
+        raise ProbeError(f"must be JSON: {error}", where=_REFERENCE) from error
+    if not isinstance(reference, dict):
+        raise ProbeError("must be an object whose examples are a list", where=_REFERENCE)
+    return data, reference
+
+
+async def probe(
+    worker: Worker,
+    root: Path,
+    recent: Iterable[bytes],
+    deadline: float,
+    columns: Sequence[str] | None = None,
+) -> Probed:
+    """ProbeError if golden or example rows fail; recent rows that fail are only reported.
+
+    Also where the snapshot's reference profile is malformed, or not of the model's `columns`.
+    """
     found = await asyncio.to_thread(evidence, root)
+    await asyncio.to_thread(check_reference, root, columns)
     if found.golden is not None:
         await _check(worker, found.golden, deadline)
         return Probed("golden", len(found.golden.instances))

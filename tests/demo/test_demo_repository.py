@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
 import sys
+from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import joblib
 import pandas as pd
 import pytest
 from gitrepo import git
+from workers.fleets import running, snapshot
 
 from gateway.config import load_config
 from gateway.demo import build_repository, run_demo
@@ -19,6 +23,7 @@ from gateway.demo import repository as building
 from gateway.demo.run import write_config
 from gateway.demo.traffic import rows_of
 from gateway.errors import GatewayError, StateError
+from gateway.statistics.reference import parse_profile
 
 BRANCHES = ("prod", "ab-test-210323")
 
@@ -60,6 +65,7 @@ def test_each_branch_has_the_layout_the_gateway_reads(checkout: Path) -> None:
         "data/train.csv",
         "metrics/golden.json",
         "metrics/model.json",
+        "metrics/reference.json",
         "models/model.joblib",
         "requirements.txt",
         "src/estimator.py",
@@ -68,7 +74,8 @@ def test_each_branch_has_the_layout_the_gateway_reads(checkout: Path) -> None:
 
 
 def test_training_again_leaves_every_committed_byte_as_it_was(checkout: Path) -> None:
-    for path in ("models/model.joblib", "metrics/model.json", "metrics/golden.json"):
+    metrics = [f"metrics/{name}.json" for name in ("model", "golden", "reference")]
+    for path in ("models/model.joblib", *metrics):
         (checkout / path).unlink()
     subprocess.run([sys.executable, "src/train.py"], cwd=checkout, check=True)
     assert git(checkout, "status", "--porcelain") == ""
@@ -81,6 +88,57 @@ def test_the_model_gives_its_golden_answers_and_knows_its_columns(checkout: Path
     assert len(instances.columns) == 30
     assert list(model.classes_) == ["benign", "malignant"]
     assert model.predict(instances).tolist() == predictions
+
+
+def test_the_reference_is_of_the_training_rows_and_the_model(checkout: Path) -> None:
+    model = joblib.load(checkout / "models" / "model.joblib")
+    file = checkout / "data" / "train.csv"
+    train = pd.read_csv(file).drop(columns="diagnosis")
+    written = (checkout / "metrics" / "reference.json").read_bytes()
+    profile = parse_profile(written, list(model.feature_names_in_))
+    assert profile.n == len(train)
+    digest = sha256(file.read_bytes()).hexdigest()
+    assert profile.source == {"type": "training", "path": "data/train.csv", "sha256": digest}
+    by_name = {column.name: column for column in profile.columns}
+    assert list(by_name) == [*train.columns, "__prediction__", "__score__"]
+    for name in train.columns:
+        assert by_name[name].mean == pytest.approx(train[name].mean())
+        assert len(by_name[name].edges) == 19
+    answered = Counter(model.predict(train).tolist())
+    prediction = by_name["__prediction__"]
+    assert dict(zip(prediction.values, prediction.counts, strict=True)) == answered
+    score = model.predict_proba(train)[:, 1]
+    assert by_name["__score__"].mean == pytest.approx(score.mean())
+    rows = train.to_dict(orient="records")
+    assert len(profile.examples) == 20
+    assert all(example in rows for example in profile.examples)
+
+
+def test_the_command_makes_the_same_reference(checkout: Path) -> None:
+    """What train.py writes is what `gateway profile` writes of the same file and model."""
+    arguments = "--data data/train.csv --target diagnosis --model models/model.joblib"
+    command = [sys.executable, "-m", "gateway", "profile", *arguments.split()]
+    written = checkout / "metrics" / "reference.json"
+    before = written.read_bytes()
+    written.unlink()
+    done = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True)
+    assert written.read_bytes() == before
+    assert done.stdout == "metrics/reference.json: 426 rows; 31 numeric, 1 categorical\n"
+    assert done.stderr == ""
+
+
+def test_the_examples_of_the_reference_are_answered(checkout: Path, tmp_path: Path) -> None:
+    """Golden rows are asked first: here they are left out."""
+    model = (checkout / "models" / "model.joblib").read_bytes()
+    reference = (checkout / "metrics" / "reference.json").read_bytes()
+    files = {"models/model.joblib": model, "metrics/reference.json": reference}
+
+    async def story() -> None:
+        async with running(tmp_path) as world:
+            state = await world.settled(snapshot(tmp_path, {**files}))
+            assert state["serving"]["probed"] == "examples"
+
+    asyncio.run(story())
 
 
 def test_the_golden_rows_have_both_answers(checkout: Path) -> None:

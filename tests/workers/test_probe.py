@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from workers.fleets import running, sin, snapshot
 
-from gateway.workers.probe import agrees
+from gateway.errors import ProbeError
+from gateway.workers.probe import agrees, check_reference
 
 SUMS = sin("good")
 
@@ -56,7 +57,8 @@ def settled(folder: Path, metrics: dict[str, object], code: str = SUMS) -> dict[
         ({"golden": {"instances": [[1, 2]], "predictions": [3]}}, "golden"),
         ({"golden": {"instances": [[1]], "predictions": [1.4], "tolerance": 0.5}}, "golden"),
         ({"reference": {"examples": [[1, 2], [3, 4]]}}, "examples"),
-        ({"reference": {"columns": {}}}, "unprobed"),
+        ({"reference": {"n": 3}}, "unprobed"),
+        ({"reference": {"n": 1, "columns": [], "examples": [[1, 2]]}}, "examples"),
         ({}, "unprobed"),
     ],
 )
@@ -89,6 +91,96 @@ def test_a_model_that_fails_its_probe_is_quarantined_with_the_reason(
     state = settled(tmp_path, metrics)
     assert state["state"] == "failed"
     assert words in state["reason"]
+
+
+AGE: dict[str, Any] = {"name": "age", "kind": "numeric", "edges": [20], "counts": [1, 1]}
+PLAN: dict[str, Any] = {"name": "plan", "kind": "categorical", "values": ["a"], "counts": [2]}
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ({"columns": {}}, "Expected `array`, got `object` - at `$.columns`"),
+        ({"columns": [AGE]}, "missing required field `n`"),
+        ({"columns": [], "n": 0}, "n must be at least 1. Given: 0"),
+        ({"columns": [AGE], "schema_version": 2}, "schema_version must be 1. Given: 2"),
+        ({"columns": [AGE, AGE]}, "column 'age' stands there twice"),
+        ({"columns": [AGE | {"kind": "tall"}]}, "Invalid enum value 'tall'"),
+        ({"columns": [AGE | {"edges": [2, 2], "counts": [1, 1, 0]}]}, "must be strictly increas"),
+        (
+            {"columns": [AGE | {"counts": [2]}]},
+            "'age': counts must be len(edges) + 1 = 2. Given: 1",
+        ),
+        ({"columns": [AGE | {"counts": [1, 2]}]}, "must add up to n = 2. Given: 3"),
+        ({"columns": [AGE | {"missing": -1, "counts": [2, 1]}]}, "counts must not be negative"),
+        ({"columns": [AGE | {"min": 3, "max": 2}]}, "min must be at most max. Given: 3 and 2"),
+        ({"columns": [AGE | {"sd": -1}]}, "sd must be a finite number of at least 0. Given: -1"),
+        ({"columns": [PLAN | {"values": ["a", "b"]}]}, "counts must be len(values) = 2. Given: 1"),
+        ({"columns": [PLAN | {"values": [1]}]}, "column 'plan': values must be texts"),
+        ({"columns": [AGE], "id": "sha256:0"}, "id must be the digest of the content"),
+        ({"columns": [AGE], "examples": [[1]] * 21}, "examples must be at most 20. Given: 21"),
+    ],
+)
+def test_a_reference_that_is_none_is_named_with_its_mistake(
+    tmp_path: Path, profile: dict[str, Any], words: str
+) -> None:
+    profile = profile if "required field" in words else {"n": 2} | profile
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "reference.json").write_text(json.dumps(profile))
+    with pytest.raises(ProbeError) as raised:
+        check_reference(tmp_path, None)
+    assert raised.value.where == "metrics/reference.json"
+    assert words in raised.value.message
+
+
+NAMED = """
+class Sum:
+    feature_names_in_ = ["age", "plan"]
+
+    def predict(self, rows):
+        return rows.sum(axis=1)
+
+
+def load(root):
+    return Sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ([AGE, PLAN], None),
+        ([AGE, PLAN, PLAN | {"name": "__prediction__"}], None),
+        ([PLAN, AGE], "column 0 must be 'age', as in the model. Given: 'plan'"),
+        ([AGE], "must have the model's 2 columns, in its order. Given: 1"),
+    ],
+)
+def test_a_reference_must_have_the_columns_of_the_loaded_model(
+    tmp_path: Path, columns: list[dict[str, Any]], words: str | None
+) -> None:
+    state = settled(tmp_path, {"reference": {"n": 2, "columns": columns}}, NAMED)
+    if words is None:
+        assert state["serving"] is not None
+    else:
+        assert state["state"] == "failed"
+        assert f"metrics/reference.json: {words}" in state["reason"]
+
+
+def test_a_wrong_reference_keeps_the_old_model_and_tells_its_author(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path) as world:
+            await world.settled(snapshot(tmp_path, {"src/serve.py": SUMS}))
+            wrong = json.dumps({"n": 2, "columns": [AGE | {"counts": [1, 2]}]})
+            state = await world.settled(
+                snapshot(tmp_path, {"src/serve.py": SUMS, "metrics/reference.json": wrong})
+            )
+            assert state["quarantined"] is not None
+            assert await world.ask([[1, 2]]) == [3]
+            said = "metrics/reference.json: column 'age': counts, other, missing and invalid must"
+            assert any(said in str(decision) for decision in world.decisions)
+            assert any(said in log[4] for log in world.logs)
+
+    asyncio.run(story())
 
 
 def test_a_model_that_dies_of_its_golden_rows_is_quarantined(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Fit the model of this branch on data/train.csv and measure it on data/test.csv.
 
-Writes models/model.joblib, metrics/model.json and metrics/golden.json; the same data and
-versions give the same model.
+Writes models/model.joblib, and metrics/reference.json, model.json and golden.json; the same data
+and versions give the same files.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import joblib
 import pandas as pd
 from estimator import build
 from sklearn.metrics import roc_auc_score
+
+from gateway.profiling import write_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = "diagnosis"
@@ -36,9 +38,12 @@ def write(name: str, content: dict[str, Any]) -> None:
 
 def main() -> None:
     model = build()
-    model.fit(*read("train.csv"))
+    table, labels = read("train.csv")
+    model.fit(table, labels)
     (ROOT / "models").mkdir(exist_ok=True)
     joblib.dump(model, ROOT / "models" / "model.joblib", compress=3)
+    data = ROOT / "data" / "train.csv"
+    write_profile(ROOT / "metrics" / "reference.json", table, model=model, data=data)
 
     instances, truth = read("test.csv")
     score = model.predict_proba(instances)[:, list(model.classes_).index(POSITIVE)]

@@ -1,0 +1,234 @@
+"""Make a reference profile: of a file, or of the table that a model was just fitted on.
+
+    from gateway.profiling import write_profile
+    write_profile("metrics/reference.json", table, model=model)
+
+The same data and model make the same bytes, so that training again gives a branch no new content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.errors import GatewayError
+from gateway.fitted import Fitted
+from gateway.state import write_atomically
+from gateway.statistics.profiler import Census, Sample, planned, reference_columns
+from gateway.statistics.reference import (
+    DERIVED,
+    MOST_EXAMPLES,
+    PREDICTION,
+    Profile,
+    ReferenceColumn,
+    encode_profile,
+)
+from gateway.tables import Columns, Progress, Table, clean, open_table, plain_values
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_FRAME_ROWS = 8_192
+
+
+class NoReference(GatewayError):
+    """Name other columns or another table: a reference cannot be made of these."""
+
+
+def write_profile(
+    path: str | Path,
+    table: DataFrame,
+    *,
+    model: Any = None,
+    data: str | Path | None = None,
+) -> Profile:
+    """Write the profile of the rows that `model` was fitted on, without the target, to `path`.
+
+    With a model that has `predict`, its predictions and scores are part of it. `data` is the file
+    the rows came from, to be named in the profile; one beside the folder of `path` by its path
+    from there.
+    """
+    path, source = Path(path), {"type": "training"}
+    if data is not None:
+        source |= file_source(Path(data), path.absolute().parent.parent)
+    fitted = Fitted(model) if model is not None else None
+    named = [str(name) for name in table.columns]
+    inputs = _inputs(named, None, None, fitted, "the table")
+    rows = partial(_of_frame, table.iloc[:, [named.index(name) for name in inputs]])
+    profile = _Making(inputs, fitted).of(rows, source, "the table")
+    save_profile(path, profile)
+    return profile
+
+
+def profile_table(
+    path: Path,
+    *,
+    target: str | None,
+    columns: Sequence[str] | None,
+    source: Mapping[str, Any],
+    progress: Progress | None = None,
+    model: Any = None,
+) -> Profile:
+    """The profile of a CSV or Parquet file: of `columns`, else the model's, else all but `target`.
+
+    In bounded memory, and so in several readings. `source` is said of it in the profile.
+    TableError: the file cannot be read; NoReference: it lacks a column, or has no rows;
+    ModelUnusable: the model does not answer its rows.
+    """
+    say = progress or (lambda _share: None)
+    table = open_table(path, lambda share: say(share / 3))
+    fitted = Fitted(model) if model is not None else None
+    inputs = _inputs(table.names, target, columns, fitted, str(path))
+    rows = partial(_of_table, table, inputs, say)
+    profile = _Making(inputs, fitted, table.textual).of(rows, source, str(path))
+    say(1.0)
+    return profile
+
+
+def file_source(path: Path, root: Path | None = None) -> dict[str, str]:
+    """The path, from `root` if it is below it, and sha256 of a file, as a profile's source."""
+    shown = path
+    if root is not None and path.absolute().is_relative_to(root):
+        shown = path.absolute().relative_to(root)
+    try:
+        with path.open("rb") as file:
+            return {"path": shown.as_posix(), "sha256": file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise NoReference(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def save_profile(path: Path, profile: Profile) -> None:
+    """Write it whole or not at all; its folder is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, encode_profile(profile))
+        # It goes with the branch, and its readers may be others.
+        path.chmod(0o644)
+    except OSError as error:
+        raise NoReference(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _inputs(
+    given: Sequence[str],
+    target: str | None,
+    columns: Sequence[str] | None,
+    fitted: Fitted | None,
+    where: str,
+) -> list[str]:
+    """The profile's input columns, in the model's order."""
+    if target is not None and target not in given:
+        raise NoReference(f"has no column {target!r}, the target", where=where)
+    of_model = fitted.names if fitted is not None else None
+    wanted = columns if columns is not None else of_model
+    if wanted is None:
+        wanted = [name for name in given if name != target]
+    for name in wanted:
+        if name in DERIVED:
+            raise NoReference(f"a column must not be called {name!r}", where=where)
+        if name not in given:
+            needs = ", which the model needs" if of_model is not None else ""
+            raise NoReference(f"has no column {name!r}{needs}", where=where)
+    for name in wanted:
+        if list(given).count(name) > 1:
+            raise NoReference(f"column {name!r} stands there twice", where=where)
+    if not wanted:
+        raise NoReference("has no column but the target", where=where)
+    return list(wanted)
+
+
+class _Portion(NamedTuple):
+    """Some rows: the values of their input columns, and the DataFrame they came in, if in one."""
+
+    values: Columns
+    frame: Any = None
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def only(self, wanted: list[int]) -> _Portion:
+        if len(wanted) == self.rows:
+            return self
+        values = {name: [column[row] for row in wanted] for name, column in self.values.items()}
+        return _Portion(values, None if self.frame is None else self.frame.iloc[wanted])
+
+
+#: Reads all rows; told for the how manyeth time, from 0.
+_Rows = Callable[[int], Iterator[_Portion]]
+
+
+def _of_table(
+    table: Table, inputs: Sequence[str], progress: Progress, reading: int
+) -> Iterator[_Portion]:
+    # Telling numbers from texts was the first third.
+    for values in table.batches(inputs, lambda share: progress((1 + reading + share) / 3)):
+        yield _Portion(values)
+
+
+def _of_frame(frame: DataFrame, _reading: int) -> Iterator[_Portion]:
+    for start in range(0, len(frame), _FRAME_ROWS):
+        part = frame.iloc[start : start + _FRAME_ROWS]
+        values = {str(name): plain_values(column.tolist()) for name, column in part.items()}
+        yield _Portion(values, part)
+
+
+class _Making:
+    """How a profile of these input columns is made of rows."""
+
+    def __init__(
+        self, inputs: list[str], fitted: Fitted | None, textual: frozenset[str] = frozenset()
+    ) -> None:
+        self._inputs = inputs
+        self._fitted = fitted
+        self._textual = textual
+
+    def of(self, rows: _Rows, source: Mapping[str, Any], where: str) -> Profile:
+        """Few rows are read once; many once more, to be counted by what a sample showed."""
+        sample = Sample.wide(len(self._inputs) + len(DERIVED))
+        examples = Sample(MOST_EXAMPLES, whole=True)
+        for portion in rows(0):
+            for kept, columns in ((sample, self._answered), (examples, _values)):
+                wanted, places = kept.places(portion.rows)
+                if wanted:
+                    kept.put(places, columns(portion.only(wanted)))
+        if not sample.rows:
+            raise NoReference("has no rows", where=where)
+        return Profile(
+            n=sample.rows,
+            columns=self._columns(sample, rows, where),
+            source=dict(source),
+            examples=tuple(self._examples(examples)),
+        ).identified()
+
+    def _columns(self, sample: Sample, rows: _Rows, where: str) -> tuple[ReferenceColumn, ...]:
+        classifier = self._fitted is not None and self._fitted.classes is not None
+        categorical = [PREDICTION] if classifier else []
+        if sample.complete:
+            return reference_columns(sample.columns, categorical=categorical)
+        census = Census(planned(sample.columns, categorical=categorical))
+        for portion in rows(1):
+            census.add(self._answered(portion))
+        if census.rows != sample.rows:
+            raise NoReference("changed while it was read", where=where)
+        return census.columns()
+
+    def _answered(self, portion: _Portion) -> Columns:
+        """The values, and what the model says of them."""
+        if self._fitted is None:
+            return portion.values
+        given = portion.values if portion.frame is None else portion.frame
+        return portion.values | self._fitted.answers(self._inputs, given, self._textual)
+
+    def _examples(self, sample: Sample) -> Iterator[Any]:
+        """As a request would have them: by name, or in order where the model has no names."""
+        arrays = self._fitted is not None and self._fitted.names is None
+        for place in sample.in_order():
+            row = {name: clean(values[place]) for name, values in sample.columns.items()}
+            yield list(row.values()) if arrays else row
+
+
+def _values(portion: _Portion) -> Columns:
+    return portion.values
