@@ -297,7 +297,16 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
     show_default=True,
     help="The file to write.",
 )
-def profile(data: Path, target: str | None, model: Path | None, output: Path) -> None:
+@click.option(
+    "--examples",
+    type=click.IntRange(0, 20),
+    default=20,
+    show_default=True,
+    help="How many rows are written down whole, to be asked before the model serves.",
+)
+def profile(
+    data: Path, target: str | None, model: Path | None, output: Path, examples: int
+) -> None:
     """Write down what the rows were like that a model was trained on, to measure drift against.
 
     Commit the file beside the model. With --model it also holds what the model answers to these
@@ -306,7 +315,7 @@ def profile(data: Path, target: str | None, model: Path | None, output: Path) ->
     from gateway.profile_command import run_profile
 
     try:
-        run_profile(data, target, model, output)
+        run_profile(data, target, model, output, examples)
     except GatewayError as error:
         _fail(str(error))
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from gateway.errors import GatewayError
+from gateway.plain import plain_values
 from gateway.scores import scores_of
 from gateway.statistics.reference import PREDICTION, SCORE
-from gateway.tables import plain_values
 
 
 class ModelUnusable(GatewayError):

@@ -18,13 +18,21 @@ from gateway.statistics.reference import Profile
 _STEPS = 1_000
 
 
-def run_profile(data: Path, target: str | None, model: Path | None, output: Path) -> None:
+def run_profile(
+    data: Path, target: str | None, model: Path | None, output: Path, examples: int
+) -> None:
     """Write the profile of `data` to `output` and say what is in it. GatewayError."""
     source = {"type": "training", **file_source(data)}
     fitted = _loaded(model) if model is not None else None
     with _progress(data) as progress:
         profile = profile_table(
-            data, target=target, columns=None, source=source, progress=progress, model=fitted
+            data,
+            target=target,
+            columns=None,
+            source=source,
+            progress=progress,
+            model=fitted,
+            examples=examples,
         )
     save_profile(output, profile)
     click.echo(_said(profile, output))

@@ -8,6 +8,7 @@ The same data and model make the same bytes, so that training again gives a bran
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import file_digest
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import GatewayError
 from gateway.fitted import Fitted
+from gateway.plain import clean, plain_values
 from gateway.state import write_atomically
 from gateway.statistics.profiler import Census, Sample, planned, reference_columns
 from gateway.statistics.reference import (
@@ -26,7 +28,7 @@ from gateway.statistics.reference import (
     ReferenceColumn,
     encode_profile,
 )
-from gateway.tables import Columns, Progress, Table, clean, open_table, plain_values
+from gateway.tables import Columns, Progress, Table, open_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,21 +46,25 @@ def write_profile(
     *,
     model: Any = None,
     data: str | Path | None = None,
+    examples: int = MOST_EXAMPLES,
 ) -> Profile:
     """Write the profile of the rows that `model` was fitted on, without the target, to `path`.
 
     With a model that has `predict`, its predictions and scores are part of it. `data` is the file
     the rows came from, to be named in the profile; one beside the folder of `path` by its path
-    from there.
+    from there. `examples` is how many of the rows themselves are written down, at most 20.
     """
+    if not hasattr(table, "iloc"):
+        raise NoReference(f"must be a pandas DataFrame. Given: {type(table).__name__}")
     path, source = Path(path), {"type": "training"}
     if data is not None:
         source |= file_source(Path(data), path.absolute().parent.parent)
     fitted = Fitted(model) if model is not None else None
     named = [str(name) for name in table.columns]
     inputs = _inputs(named, None, None, fitted, "the table")
-    rows = partial(_of_frame, table.iloc[:, [named.index(name) for name in inputs]])
-    profile = _Making(inputs, fitted).of(rows, source, "the table")
+    frame = table.iloc[:, [named.index(name) for name in inputs]].set_axis(inputs, axis=1)
+    making = _Making(inputs, fitted, frozenset(), examples)
+    profile = making.of(partial(_of_frame, frame), source, "the table")
     save_profile(path, profile)
     return profile
 
@@ -71,6 +77,7 @@ def profile_table(
     source: Mapping[str, Any],
     progress: Progress | None = None,
     model: Any = None,
+    examples: int = MOST_EXAMPLES,
 ) -> Profile:
     """The profile of a CSV or Parquet file: of `columns`, else the model's, else all but `target`.
 
@@ -83,7 +90,7 @@ def profile_table(
     fitted = Fitted(model) if model is not None else None
     inputs = _inputs(table.names, target, columns, fitted, str(path))
     rows = partial(_of_table, table, inputs, say)
-    profile = _Making(inputs, fitted, table.textual).of(rows, source, str(path))
+    profile = _Making(inputs, fitted, table.textual, examples).of(rows, source, str(path))
     say(1.0)
     return profile
 
@@ -125,15 +132,15 @@ def _inputs(
     wanted = columns if columns is not None else of_model
     if wanted is None:
         wanted = [name for name in given if name != target]
+    times = Counter(given)
     for name in wanted:
         if name in DERIVED:
             raise NoReference(f"a column must not be called {name!r}", where=where)
-        if name not in given:
+        if times[name] > 1:
+            raise NoReference(f"column {name!r} stands there twice", where=where)
+        if not times[name]:
             needs = ", which the model needs" if of_model is not None else ""
             raise NoReference(f"has no column {name!r}{needs}", where=where)
-    for name in wanted:
-        if list(given).count(name) > 1:
-            raise NoReference(f"column {name!r} stands there twice", where=where)
     if not wanted:
         raise NoReference("has no column but the target", where=where)
     return list(wanted)
@@ -179,16 +186,19 @@ class _Making:
     """How a profile of these input columns is made of rows."""
 
     def __init__(
-        self, inputs: list[str], fitted: Fitted | None, textual: frozenset[str] = frozenset()
+        self, inputs: list[str], fitted: Fitted | None, textual: frozenset[str], examples: int
     ) -> None:
+        if not 0 <= examples <= MOST_EXAMPLES:
+            raise NoReference(f"examples must be 0 to {MOST_EXAMPLES}. Given: {examples}")
         self._inputs = inputs
         self._fitted = fitted
         self._textual = textual
+        self._most_examples = examples
 
     def of(self, rows: _Rows, source: Mapping[str, Any], where: str) -> Profile:
         """Few rows are read once; many once more, to be counted by what a sample showed."""
         sample = Sample.wide(len(self._inputs) + len(DERIVED))
-        examples = Sample(MOST_EXAMPLES, whole=True)
+        examples = Sample(self._most_examples, whole=True)
         for portion in rows(0):
             for kept, columns in ((sample, self._answered), (examples, _values)):
                 wanted, places = kept.places(portion.rows)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, time
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from gateway.errors import GatewayError
+from gateway.plain import plain_values
 
 #: Fields of a CSV that hold no value.
 MISSING = frozenset({"", "NA", "NaN", "nan", "null", "None", "N/A"})
@@ -28,7 +27,6 @@ _BOOLEANS |= {"False": False, "FALSE": False, "false": False}
 _BATCH_VALUES = 250_000
 _MOST_BATCH = 8_192
 _PARQUET = b"PAR1"
-_JSON = {type(None), bool, int, float, str, list, dict}
 
 Columns = dict[str, list[Any]]
 #: Told how much of a reading is done, from 0 to 1.
@@ -90,7 +88,7 @@ class _Csv:
 
     @property
     def textual(self) -> frozenset[str]:
-        return frozenset(name for name, kind in self._kinds.items() if kind.read is _text)
+        return frozenset(name for name, kind in self._kinds.items() if kind.read is _texts)
 
     def batches(self, names: Sequence[str], progress: Progress) -> Iterator[Columns]:
         places = [self.names.index(name) for name in names]
@@ -101,9 +99,14 @@ class _Csv:
                 for name, place in zip(names, places, strict=True)
             }
 
+    @contextmanager
+    def _opened(self) -> Iterator[io.TextIOWrapper]:
+        with _naming(self._path), self._path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+
     def _header(self) -> tuple[str, ...]:
-        with _naming(self._path), self._path.open("rb") as file:
-            names = next(self._lines(_text_of(file)), None)
+        with self._opened() as file:
+            names = next(self._lines(file), None)
         if not names:
             raise TableError("is empty: its first line must name the columns", where=self._at(1))
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -113,17 +116,16 @@ class _Csv:
 
     def _rows(self, progress: Progress) -> Iterator[list[list[str]]]:
         size, most = self._path.stat().st_size, _batch_rows(len(self.names))
-        with _naming(self._path), self._path.open("rb") as file:
-            text = _text_of(file)  # which closes the file when it goes
-            lines = self._lines(text)
+        with self._opened() as file:
+            lines = self._lines(file)
             next(lines)
             while rows := list(islice(lines, most)):
                 yield rows
-                progress(min(1.0, file.tell() / size))
+                progress(min(1.0, os.lseek(file.fileno(), 0, os.SEEK_CUR) / size))
 
-    def _lines(self, text: io.TextIOWrapper) -> Iterator[list[str]]:
+    def _lines(self, file: io.TextIOWrapper) -> Iterator[list[str]]:
         """Rows as wide as the first; empty lines are none."""
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(file, strict=True)
         width = 0
         try:
             for row in reader:
@@ -154,65 +156,71 @@ class _Csv:
         return f"{self._path}, line {line}"
 
 
-def _text_of(file: io.BufferedReader) -> io.TextIOWrapper:
-    return io.TextIOWrapper(file, "utf-8-sig", newline="")
-
-
 class _Kind:
     """What all fields of a CSV column so far can be read as; the narrowest counts."""
 
     def __init__(self) -> None:
-        self._left: list[Callable[[str], Any]] = [_integer, _number, _boolean]
+        self._left: list[_Read] = [_integers, _numbers, _booleans]
 
     @property
-    def read(self) -> Callable[[str], Any]:
-        return self._left[0] if self._left else _text
+    def read(self) -> _Read:
+        return self._left[0] if self._left else _texts
 
     def see(self, fields: Sequence[str]) -> None:
-        fit: list[Callable[[str], Any]] = []
+        present = [field for field in fields if field not in MISSING]
+        fit: list[_Read] = []
         for read in self._left:
             # What is an integer is a number without another look.
-            if (read is _number and _integer in fit) or _fits(read, fields):
+            if (read is _numbers and _integers in fit) or _fits(read, present):
                 fit.append(read)
         self._left = fit
 
     def values(self, fields: Sequence[str]) -> list[Any]:
-        read = self.read
-        return [None if field in MISSING else read(field) for field in fields]
+        present = [field for field in fields if field not in MISSING]
+        values = self.read(present)
+        if len(values) == len(fields):
+            return values
+        rest = iter(values)
+        return [None if field in MISSING else next(rest) for field in fields]
 
 
-def _fits(read: Callable[[str], Any], fields: Sequence[str]) -> bool:
+#: Reads fields that are all present; ValueError where one is of another kind.
+_Read = Callable[[list[str]], list[Any]]
+
+
+def _fits(read: _Read, fields: list[str]) -> bool:
     try:
-        for field in fields:
-            if field not in MISSING:
-                read(field)
+        read(fields)
     except ValueError:
         return False
     return True
 
 
-def _integer(field: str) -> int:
-    # As JSON has them: not 1_000, which Python takes as well.
-    if "_" in field:
+def _integers(fields: list[str]) -> list[Any]:
+    _no_underscores(fields)
+    return list(map(int, fields))
+
+
+def _numbers(fields: list[str]) -> list[Any]:
+    _no_underscores(fields)
+    return list(map(float, fields))
+
+
+def _no_underscores(fields: list[str]) -> None:
+    """1_000 is a number to Python alone."""
+    if "_" in "".join(fields):
         raise ValueError
-    return int(field)
 
 
-def _number(field: str) -> float:
-    if "_" in field:
-        raise ValueError
-    return float(field)
-
-
-def _boolean(field: str) -> bool:
+def _booleans(fields: list[str]) -> list[Any]:
     try:
-        return _BOOLEANS[field]
+        return [_BOOLEANS[field] for field in fields]
     except KeyError:
         raise ValueError from None
 
 
-def _text(field: str) -> str:
-    return field
+def _texts(fields: list[str]) -> list[Any]:
+    return fields
 
 
 # -- Parquet ----------------------------------------------------------------------------------
@@ -270,40 +278,3 @@ def _is_number(kind: str) -> bool:
         *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"),
         *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "DECIMAL"),
     }
-
-
-# -- values -----------------------------------------------------------------------------------
-
-
-def plain_values(values: Sequence[Any]) -> list[Any]:
-    """Values of Python, numpy and pandas as JSON would have them; NaN may stay."""
-    if set(map(type, values)) <= _JSON:
-        return list(values)
-    return [plain(value) for value in values]
-
-
-def plain(value: Any) -> Any:
-    """One value as JSON would have it: dates as ISO 8601, decimals as numbers; NaN may stay."""
-    if type(value) in _JSON:
-        return value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
-    if callable(listed := getattr(value, "tolist", None)):
-        inner = listed()
-        return inner if type(inner) in _JSON else plain(inner)
-    return str(value)
-
-
-def clean(value: Any) -> Any:
-    """The value as JSON can hold it: what is no finite number is null, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): clean(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(inner) for inner in value]
-    return plain(value)

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parent.parent / "gateway"
 #: The longest beginning of a module's name that stands here gives its floor.
 FLOORS = {
     0: "names errors timestamps scores",
-    1: "agreement assignment statistics chunks workers.pace workers.ejection"  # pure
+    1: "agreement assignment plain statistics chunks workers.pace workers.ejection"  # pure
     " config.settings config.sections config.quantities config.addresses config.drift",
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"

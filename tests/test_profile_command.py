@@ -1,0 +1,185 @@
+"""`gateway profile` as a person runs it, in the folder of a branch."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gateway.statistics.reference import parse_profile
+
+TRAIN = """
+import joblib, numpy as np
+from own import Doubling
+joblib.dump(Doubling(["x", "plan"]), "models/model.pkl")
+"""
+OWN = """
+import numpy as np
+
+class Doubling:
+    classes_ = np.array([0, 1])
+
+    def __init__(self, names):
+        self.feature_names_in_ = np.array(names)
+
+    def predict(self, rows):
+        assert list(rows.columns) == ["x", "plan"]
+        return (rows["x"] > 10).astype(int).to_numpy()
+
+    def predict_proba(self, rows):
+        share = rows["x"].to_numpy() / 40
+        return np.column_stack([1 - share, share])
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A branch's folder, whose model has a class of its own."""
+    for name in ("data", "models", "src"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "src" / "own.py").write_text(OWN)
+    (tmp_path / "src" / "train.py").write_text(TRAIN)
+    rows = "".join(f"{'ab'[x % 2]},{x},1,\n" for x in range(40))
+    (tmp_path / "data" / "train.csv").write_text("plan,x,y,note\n" + rows)
+    subprocess.run([sys.executable, "src/train.py"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def profile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "profile", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_model_with_classes_of_its_own_is_asked_as_where_it_is_served(project: Path) -> None:
+    done = profile(
+        project,
+        *("--data", "data/train.csv", "--target", "y"),
+        *("--model", "models/model.pkl", "--output", "metrics/reference.json"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "metrics/reference.json: 40 rows; 2 numeric, 2 categorical\n"
+    made = parse_profile((project / "metrics" / "reference.json").read_bytes(), ["x", "plan"])
+    assert [column.name for column in made.columns] == ["x", "plan", "__prediction__", "__score__"]
+    assert made.columns[2].counts == (29, 11)
+    assert (made.columns[3].min, made.columns[3].max) == (0, 39 / 40)
+    assert made.source["path"] == "data/train.csv"
+
+
+def test_without_a_model_every_column_but_the_target_is_told_and_the_skipped_ones_named(
+    project: Path,
+) -> None:
+    done = profile(project, "--data", "data/train.csv", "--target", "y")
+    assert done.stdout == (
+        "metrics/reference.json: 40 rows; 1 categorical, 1 numeric\n"
+        "  note is skipped: it holds no usable value\n"
+    )
+    made = parse_profile((project / "metrics" / "reference.json").read_bytes())
+    assert [column.name for column in made.columns] == ["plan", "x", "note"]
+
+
+def test_parquet_is_read_as_well(project: Path) -> None:
+    path = project / "data" / "train.parquet"
+    duckdb.sql(f"COPY (SELECT range AS x, [1] AS deep FROM range(9)) TO '{path}' (FORMAT parquet)")
+    done = profile(project, "--data", "data/train.parquet", "-o", "r.json", "--examples", "3")
+    assert len(parse_profile((project / "r.json").read_bytes()).examples) == 3
+    assert done.stdout == (
+        "r.json: 9 rows; 1 discrete\n  deep is skipped: it holds nested values\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--data data/no.csv", "data/no.csv: cannot be read: No such file or directory"),
+        ("--data data/ragged.csv", "data/ragged.csv, line 3: must have 2 fields"),
+        ("--data data/train.csv --target z", "data/train.csv: has no column 'z', the target"),
+        (
+            "--data data/ragged.csv --model models/model.pkl",
+            "data/ragged.csv, line 3: must have 2 fields",
+        ),
+        (
+            "--data data/narrow.csv --model models/model.pkl",
+            "data/narrow.csv: has no column 'plan', which the model needs",
+        ),
+        (
+            "--data data/train.csv --model models/no.pkl",
+            "models/no.pkl: cannot be read: No such file or directory",
+        ),
+        (
+            "--data data/train.csv --model data/train.csv",
+            "data/train.csv: cannot be unpickled: ",
+        ),
+        (
+            "--data data/train.csv -o src/own.py/r.json",
+            "src/own.py/r.json: cannot be written: ",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(project: Path, arguments: str, said: str) -> None:
+    (project / "data" / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    (project / "data" / "narrow.csv").write_text("x\n1\n")
+    done = profile(project, *arguments.split())
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
+    assert not (project / "metrics" / "reference.json").exists()
+
+
+def test_a_model_without_its_source_is_told_what_it_needs(project: Path, tmp_path: Path) -> None:
+    (project / "src" / "own.py").unlink()
+    done = profile(project, "--data", "data/train.csv", "--model", "models/model.pkl")
+    assert done.returncode == 2
+    assert "models/model.pkl: needs the module 'own', which is neither installed" in done.stderr
+
+
+def test_a_person_who_watches_sees_how_far_it_is(project: Path) -> None:
+    with (project / "data" / "long.csv").open("w") as file:
+        file.write("x\n")
+        file.writelines(f"{row}\n" for row in range(50_000))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gateway", "profile", "--data", "data/long.csv"]
+    try:
+        done = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=theirs)
+        os.close(theirs)
+        shown = os.read(ours, 65_536).decode()
+    finally:
+        os.close(ours)
+    assert done.stdout == b"metrics/reference.json: 50,000 rows; 1 numeric\n"
+    assert "Reading data/long.csv" in shown
+    assert "100%" in shown
+    assert any(f" {part}%" in shown for part in range(20, 60))
+
+
+def test_the_help_warns_that_a_model_is_code(project: Path) -> None:
+    said = " ".join(profile(project, "--help").stdout.split())
+    assert "Loading it runs its code" in said
+
+
+def test_other_commands_wait_for_no_library_of_numbers() -> None:
+    code = "import sys, gateway.cli; print([m for m in ('numpy', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_documented_reference_is_one() -> None:
+    page = (Path(__file__).parent.parent / "deploy" / "README.md").read_text()
+    section = page.split("## A reference for drift")[1]
+    example = section.split("```json\n")[1].split("```")[0]
+    made = parse_profile(example.encode(), ["age", "rooms", "plan", "notes"])
+    assert {column.kind for column in made.columns} == {
+        "numeric",
+        "discrete",
+        "categorical",
+        "skipped",
+    }
+    assert set(made.examples[0]) == {column.name for column in made.inputs}
