@@ -26,7 +26,11 @@ Ints = npt.NDArray[np.int64]
 MOST_NEW = 20
 #: Cells of discrete and categorical columns after those of their values.
 OTHER, NEW = -2, -1
+#: How many cells those are.
+REST = 2
 _NUMBERS = {float, int}
+#: Seconds from 1970 that are a date on both sides: from the year 1 on.
+_FOUR_DIGIT_YEARS = 62e9
 _INVALID = object()
 
 
@@ -110,7 +114,7 @@ class Binning:
         return [f"up to {named[0]}", *middle, f"above {named[-1]}"]
 
     def _edge(self, edge: float) -> str:
-        if self.column.kind == "date":
+        if self.column.kind == "date" and abs(edge) < _FOUR_DIGIT_YEARS:
             return datetime.fromtimestamp(edge, UTC).date().isoformat()
         return f"{edge:.6g}"
 
@@ -178,9 +182,10 @@ class ColumnCounts:
             self.below += int((numbers < column.min).sum())
         if column.max is not None:
             self.above += int((numbers > column.max).sum())
-        distance = numbers - self.binning.centre
-        self.sum += float(distance.sum())
-        self.sumsq += float(distance @ distance)
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = numbers - self.binning.centre
+            self.sum += float(distance.sum())
+            self.sumsq += float(distance @ distance)
         self.lowest = min(self.lowest, float(numbers.min()))
         self.highest = max(self.highest, float(numbers.max()))
 
@@ -270,7 +275,7 @@ def _float(value: Any) -> Any:
 def _seconds(value: Any) -> Any:
     """Seconds since 1970 of an ISO 8601 date or time; what is none stays as it is."""
     if not isinstance(value, str):
-        return value if value is None else True
+        return None if value is None or value != value else True
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

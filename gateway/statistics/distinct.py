@@ -34,7 +34,10 @@ class Distinct:
         self._keep(other._kept)
 
     def _keep(self, hashes: Hashes) -> None:
-        self._kept = np.unique(np.concatenate((self._kept, hashes)))[:MOST]
+        if len(self._kept) == MOST:
+            hashes = hashes[hashes < self._kept[-1]]
+        if len(hashes):
+            self._kept = np.unique(np.concatenate((self._kept, hashes)))[:MOST]
 
     @property
     def count(self) -> float:

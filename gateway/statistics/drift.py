@@ -12,17 +12,17 @@ from typing import Literal
 
 import numpy as np
 
-from gateway.statistics.counts import Binning, ColumnCounts
+from gateway.statistics.cells import neighbours, pooled
+from gateway.statistics.counts import REST, Binning, ColumnCounts
 from gateway.statistics.measures import (
     Counts,
     chi_squared,
-    joined_bins,
     js_distance,
     ks,
     p_tolerance,
-    pooled,
     psi,
     psi_null,
+    unseen_categories,
     unseen_share,
     wilson,
 )
@@ -179,8 +179,9 @@ def worst(found: Iterable[ColumnDrift]) -> Severity:
 
 def is_whole(found: Sequence[ColumnDrift]) -> bool:
     """Has the model's world moved: its answers, or a tenth of its columns, at least two?"""
-    alarmed = [drift.column for drift in found if drift.rank >= RANKS["alert"]]
-    return bool({PREDICTION, SCORE} & set(alarmed)) or len(alarmed) >= max(2, len(found) / 10)
+    judged = [drift for drift in found if drift.kind != "skipped"]
+    alarmed = [drift.column for drift in judged if drift.rank >= RANKS["alert"]]
+    return bool({PREDICTION, SCORE} & set(alarmed)) or len(alarmed) >= max(2, len(judged) / 10)
 
 
 def _judged(window: Window) -> int:
@@ -260,7 +261,7 @@ def _described(
     m, n = int(a.cells.sum()), int(b.cells.sum())
     if not m or not n:
         return drift
-    cells_a, cells_b = _cells(binning, a.cells, b.cells)
+    cells_a, cells_b = _cells(binning, a, b)
     x2, df = chi_squared(cells_a, cells_b)
     x2 *= min(a.independence, b.independence)
     return replace(
@@ -280,12 +281,12 @@ def _n_eff(a: _Side, b: _Side) -> float:
     return n * m / (n + m) * min(a.independence, b.independence)
 
 
-def _cells(binning: Binning, a: Counts, b: Counts) -> tuple[Counts, Counts]:
+def _cells(binning: Binning, a: _Side, b: _Side) -> tuple[Counts, Counts]:
     """The cells that are compared: neighbours joined where there is an order without gaps."""
+    independence = a.independence, b.independence
     if binning.column.kind in ("numeric", "date"):
-        starts = joined_bins(binning.reference)
-        return np.add.reduceat(a, starts), np.add.reduceat(b, starts)
-    return pooled(a, b)
+        return neighbours(a.cells, b.cells, independence, by=binning.reference)
+    return pooled(a.cells, b.cells, REST, independence)
 
 
 def _in_order(binning: Binning, a: Counts, b: Counts) -> tuple[Counts, Counts]:
@@ -307,10 +308,13 @@ def _rated(a: _Side, b: _Side, alpha: float, *, is_date: bool) -> tuple[Severity
     ):
         if not count or (is_date and reason == "range"):
             continue
-        if reason == "invalid":
-            allowed = before / a.rows
-        elif a.is_reference and reason != "missing":
-            allowed = max(more, unseen_share(a.rows, alpha, ends=2 if reason == "range" else 1))
+        if reason == "invalid" and a.is_reference and not before:
+            allowed = 0.0
+        elif a.is_reference and reason == "range":
+            allowed = max(more, unseen_share(a.rows, alpha))
+        elif a.is_reference and reason == "new_category":
+            singles, doubles = (int((a.cells == times).sum()) for times in (1, 2))
+            allowed = max(more, unseen_categories(a.rows, singles, doubles, alpha))
         else:
             allowed = more + wilson(before / a.rows, a.n_eff, alpha)[1]
         if wilson(count / b.rows, b.n_eff, alpha)[0] > allowed:

@@ -12,10 +12,6 @@ import numpy.typing as npt
 from scipy.stats import beta, chi2, ncx2, norm
 
 Counts = npt.NDArray[np.int64]
-#: A cell that would hold less, were there no drift, is counted together with others of its kind.
-_LEAST_EXPECTED = 1.0
-#: Bins of an ordered column are joined until they hold this share of the reference.
-_BIN_SHARE = 0.075
 
 
 def psi(a: Counts, b: Counts, smoothing: float = 0.5) -> float:
@@ -95,42 +91,20 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-def unseen_share(m: int, alpha: float, ends: int) -> float:
-    """Share of a population that `m` rows of it leave out with a chance of `alpha`.
+def unseen_share(m: int, alpha: float) -> float:
+    """Share of a population that lies beyond the extremes of `m` rows of it, but for `alpha`.
 
-    What lies beyond `ends` = 2 extremes is Beta(2, m - 1), whatever the distribution; a category
-    is left out by a chance that `ends` = 1 bounds.
+    It is Beta(2, m - 1), whatever the distribution.
     """
-    return float(beta.isf(alpha, ends, max(1, m - ends + 1)))
+    return float(beta.isf(alpha, 2, max(1, m - 1)))
 
 
-def joined_bins(a: Counts) -> list[int]:
-    """Where to begin each group of neighbouring bins, so that a plain 20 become 10.
+def unseen_categories(m: int, singles: int, doubles: int, alpha: float) -> float:
+    """Share of a population whose categories `m` rows of it leave out, but for `alpha`.
 
-    A bin that holds a tenth of the reference by itself, such as the zeros of a zero-inflated
-    column, is never joined: what moves away from it must show.
+    As many rows as there are categories seen once, with a variance of those left out and of twice
+    those seen twice (Good 1953); solved for the share, as Wilson's interval is.
     """
-    least = _BIN_SHARE * a.sum()
-    starts = [0]
-    held = 0
-    for place, count in enumerate(a.tolist()):
-        if place and (held >= least or (count >= least and held)):
-            starts.append(place)
-            held = 0
-        held += count
-    return starts
-
-
-def pooled(a: Counts, b: Counts) -> tuple[Counts, Counts]:
-    """The cells without empty ones, with those too rare for a chi² counted as one."""
-    both = a + b
-    m, n = a.sum(), b.sum()
-    rare = both * min(m, n) / (m + n) < _LEAST_EXPECTED
-    some = both > 0
-    keep, join = some & ~rare, some & rare
-    if join.sum() < 2:
-        return a[some], b[some]
-    return (
-        np.append(a[keep], a[join].sum()),
-        np.append(b[keep], b[join].sum()),
-    )
+    z = float(norm.isf(alpha))
+    spread = z * math.sqrt(singles + 2 * doubles + z * z / 4)
+    return min(1.0, (singles + z * z / 2 + spread) / m)

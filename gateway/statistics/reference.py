@@ -24,6 +24,9 @@ MOST_CATEGORIES = 100
 MOST_EXAMPLES = 20
 MOST_TEXT = 128
 
+#: What floats count exactly.
+_MOST_ROWS = 2**53
+
 Number = int | float
 
 
@@ -159,8 +162,13 @@ def _other_columns(given: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def _column_mistakes(column: ReferenceColumn, profile: Profile) -> Iterator[str]:
-    if column.kind == "skipped":
-        return
+    if not all(map(_has_float, (*column.edges, *column.values, column.min, column.max))):
+        yield "edges, values, min and max must be numbers that a float holds"
+    elif column.kind != "skipped":
+        yield from _count_mistakes(column, profile)
+
+
+def _count_mistakes(column: ReferenceColumn, profile: Profile) -> Iterator[str]:
     if any(count < 0 for count in (*column.counts, column.other, column.missing, column.invalid)):
         yield "counts must not be negative"
     if column.kind in ("numeric", "date"):
@@ -172,6 +180,8 @@ def _column_mistakes(column: ReferenceColumn, profile: Profile) -> Iterator[str]
     if len(column.counts) != bins:
         yield f"counts must be {of} = {bins}. Given: {len(column.counts)}"
     n = profile.n if column.n is None else column.n
+    if not 0 <= column.rows <= _MOST_ROWS:
+        yield f"n must be at most {_MOST_ROWS}. Given: {column.rows}"
     if column.rows != n:
         yield f"counts, other, missing and invalid must add up to n = {n}. Given: {column.rows}"
     if column.mean is not None and not math.isfinite(column.mean):
@@ -182,16 +192,22 @@ def _column_mistakes(column: ReferenceColumn, profile: Profile) -> Iterator[str]
         yield f"min must be at most max. Given: {column.min} and {column.max}"
 
 
+def _has_float(value: Any) -> bool:
+    try:
+        return value is None or isinstance(value, str) or math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _edge_mistakes(column: ReferenceColumn) -> Iterator[str]:
-    if any(not math.isfinite(edge) for edge in column.edges):
-        yield "edges must be finite numbers"
-    if any(low >= high for low, high in pairwise(column.edges)):
+    if any(float(low) >= float(high) for low, high in pairwise(column.edges)):
         yield "edges must be strictly increasing"
 
 
 def _value_mistakes(column: ReferenceColumn) -> Iterator[str]:
-    if len(set(column.values)) != len(column.values):
-        yield "values must differ"
     texts = column.kind == "categorical"
+    # Numbers that are one as floats would be counted as one.
+    if len({v if isinstance(v, str) else float(v) for v in column.values}) != len(column.values):
+        yield "values must differ" if texts else "values must differ, as floats do"
     if any(isinstance(value, str) != texts for value in column.values):
         yield f"values must be {'texts' if texts else 'numbers'}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from chunkfiles import FINGERPRINT
-from drifting import Traffic, bring_reference, profile
+from driftchunks import Traffic, bring_reference, profile
 from gitrepo import Remote
 from monitorprocess import MonitorProcess, pushed_rows
 from waiting import wait_until
