@@ -115,6 +115,9 @@ def _seen(gateway: Gateway) -> None:
     """What the monitor says is what everybody is shown."""
     body = gateway.get(f"/branches/{PROD}/drift").json()
     assert (body["state"], body["severity"]) == ("measured", "critical")
+    assert gateway.branch(PROD)["drift"]["severity"] == "critical"
+    said = gateway.get("/branches").json()["recording"]["drift"]
+    assert said == {"lag_rows": 0, "left_out_rows": 0, "trouble": None}
     assert gateway.metric(f'gateway_drift_severity{{branch="{PROD}",column="mean texture"}}') == 3
     assert gateway.metric("gateway_drift_lag_rows") == 0
     flat = gateway.get(f"/branches/{PROD}/monitoring/drift.csv").text
