@@ -148,7 +148,9 @@ class Reading:
         arms = [assigned] if assigned != baseline else [a for a in epoch.weights if a != baseline]
         side = ARM if assigned != baseline else BASELINE
         for arm in arms:
-            yield self._target(Stream("pair", Branch(arm), name, baseline), side, bins)
+            target = self._target(Stream("pair", Branch(arm), name, baseline), side, bins)
+            target.series.beside = alone.content
+            yield target
 
     def _target(self, stream: Stream, side: str, bins: Bins | None) -> _Target:
         series = self._book.series_of(stream)

@@ -8,10 +8,12 @@ restart decides nothing anew; only data that moved is looked at again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 SERVED_ROWS = 5000
 #: Seconds that rows wait for a reference which cannot be fetched now.
 PATIENCE = 600.0
+#: Seconds between two tries, and how much longer than a try took: it keeps publishing waiting.
+_PAUSE, _PAUSES = 30.0, 4.0
 REFERENCE_FILE = "metrics/reference.json"
 _MOST_BYTES = 64 * 1024 * 1024
 _ROOM, _SAMPLES = "reference", "sample"
@@ -58,12 +62,54 @@ class Known(msgspec.Struct, frozen=True):
     """What is known of a stream's reference. `profile` is an id; None while rows are collected."""
 
     profile: str | None = None
+    #: What is wrong with the reference that the branch brings, and with the data named for it.
+    flaw: str | None = None
     trouble: str | None = None
     #: Of the data the profile was made of, and the tip at which that was seen.
     identity: str | None = None
     tip: str | None = None
     #: Served rows collected for what the profile lacks; None once they are enough.
     collected: int | None = 0
+    #: The data that was asked for; None where the branch brings its reference.
+    wanted: ReferenceSettings | None = None
+    #: The branch brings it: for this content nothing else will ever be looked for.
+    own: bool = False
+
+    @property
+    def said(self) -> str | None:
+        """Why there is no better one."""
+        return "; ".join(filter(None, (self.flaw, self.trouble))) or None
+
+
+class Patience:
+    """When what cannot be fetched is asked for again, and when that has gone on for too long.
+
+    By stream; for the life of the process, whatever is dropped in between.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: dict[str, float] = {}
+        #: When it may be asked again, and what was said the last time.
+        self._next: dict[str, tuple[float, str]] = {}
+
+    def begun(self) -> float:
+        return self._clock()
+
+    def refusal(self, stream: str) -> str | None:
+        """What was said, if that is not long ago."""
+        after, said = self._next.get(stream, (-inf, ""))
+        return said if self._clock() < after else None
+
+    def failed(self, stream: str, begun: float, said: str) -> bool:
+        """Asking, `begun` then, failed: has it gone on for too long?"""
+        now = self._clock()
+        self._next[stream] = (now + max(_PAUSE, _PAUSES * (now - begun)), said)
+        return now - self._first.setdefault(stream, begun) >= PATIENCE
+
+    def succeeded(self, stream: str) -> None:
+        self._first.pop(stream, None)
+        self._next.pop(stream, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +133,7 @@ class References:
         snapshots: Path,
         files: BranchFiles,
         scratch: Path,
-        clock: Callable[[], float],
+        patience: Patience,
     ) -> None:
         """`scratch` is a file that data is brought to while it is read."""
         self._store = store
@@ -95,8 +141,7 @@ class References:
         self._snapshots = snapshots
         self._files = files
         self._scratch = scratch
-        self._clock = clock
-        self._asked: dict[str, float] = {}
+        self._patience = patience
         self._known = {
             name: msgspec.json.decode(data, type=Known)
             for name, data in store.recall(_ROOM).items()
@@ -128,25 +173,28 @@ class References:
         NotYet while it cannot be said, for PATIENCE at most.
         """
         known = self._known.get(stream)
+        if known is not None and not self._may_have_moved(known, place, wanted):
+            return {}
+        refusal = self._patience.refusal(stream)
+        if refusal is not None:
+            if known is None:
+                raise NotYet(refusal)
+            return {}
+        begun = self._patience.begun()
         try:
             if known is None:
                 found, changes = self._found(place, wanted)
-            elif self._may_have_moved(known, place, wanted):
-                found, changes = self._moved(known, place, wanted)
             else:
-                return {}
-        except (RepositoryError, ContentAway) as error:
+                found, changes = self._moved(known, place, wanted)
+        except (RepositoryError, ContentAway, OSError) as error:
+            is_over = self._patience.failed(stream, begun, str(error))
             if known is not None:
                 # The one in force is as good as it was.
                 return {}
-            first = self._asked.setdefault(stream, self._clock())
-            if self._clock() - first < PATIENCE:
+            if not is_over:
                 raise NotYet(str(error)) from error
-            found, changes = Known(trouble=str(error)), {}
-        self._asked.pop(stream, None)
-        if known is not None and known.collected is None:
-            found, more = self._with_served(found, known)
-            changes |= more
+            found, changes = Known(trouble=str(error), wanted=wanted), {}
+        self._patience.succeeded(stream)
         return {**changes, **self._note(stream, found)}
 
     def _note(self, stream: str, known: Known) -> Changes:
@@ -154,17 +202,18 @@ class References:
         return {(_ROOM, stream): msgspec.json.encode(known)}
 
     def _found(self, place: Place, wanted: ReferenceSettings | None) -> tuple[Known, Changes]:
-        trouble = None
+        flaw = None
         try:
             profile = self._of_the_branch(place)
         except ProfileError as error:
-            profile, trouble = None, f"{REFERENCE_FILE}: {error}"
+            profile, flaw = None, f"{REFERENCE_FILE}: {error}"
         if profile is not None:
             name, changes = self._profiles.add(profile)
-            return Known(name), changes
-        if wanted is not None:
-            return self._of_data(place, wanted, trouble)
-        return Known(trouble=trouble), {}
+            return Known(name, own=True), changes
+        if wanted is None:
+            return Known(flaw=flaw), {}
+        found, changes = self._of_data(place, wanted)
+        return msgspec.structs.replace(found, flaw=flaw), changes
 
     def _of_the_branch(self, place: Place) -> Profile | None:
         """metrics/reference.json, from the snapshot if it is still there."""
@@ -173,22 +222,23 @@ class References:
             path = snapshot / REFERENCE_FILE
             if not path.is_file():
                 return None
+            data = path.read_bytes()
         else:
-            path = self._scratch
+            commit, path = place.commit, self._scratch
             try:
-                self._files.write(place.branch, place.commit, REFERENCE_FILE, path, _MOST_BYTES)
-            except (MissingRef, ContentError) as error:
-                if isinstance(error, ContentAway):
-                    raise
+                self._files.write(place.branch, commit, REFERENCE_FILE, path, _MOST_BYTES)
+                data = path.read_bytes()
+            except ContentAway:
+                raise
+            except (MissingRef, ContentError):
                 return None
-        data = path.read_bytes()
+            finally:
+                path.unlink(missing_ok=True)
         if isinstance(fields := _json(data), dict) and "columns" not in fields:
             return None
         return parse_profile(data, place.columns)
 
-    def _of_data(
-        self, place: Place, wanted: ReferenceSettings, trouble: str | None
-    ) -> tuple[Known, Changes]:
+    def _of_data(self, place: Place, wanted: ReferenceSettings) -> tuple[Known, Changes]:
         branch, tip = place.branch, place.tip
         try:
             identity = self._files.identity(branch, tip, wanted.path)
@@ -198,9 +248,15 @@ class References:
         except GatewayError as error:
             if isinstance(error, RepositoryError) and not isinstance(error, MissingRef):
                 raise
-            said = f"{trouble}; {error}" if trouble else str(error)
-            log.warning("no reference of %s: %s", wanted.path, error, extra={"branch": branch})
-            return Known(trouble=said, tip=tip), {}
+            said = str(error)
+        except OSError:
+            raise
+        except Exception as error:
+            # A defect of ours met one file: it must not cost the branch all drift.
+            log.exception("no reference of %s", wanted.path, extra={"branch": branch})
+            said = f"{wanted.path} could not be read: {error!r}"
+        log.warning("no reference of %s: %s", wanted.path, said, extra={"branch": branch})
+        return Known(trouble=said, tip=tip, wanted=wanted), {}
 
     def _read_data(
         self, place: Place, wanted: ReferenceSettings, identity: str
@@ -220,34 +276,36 @@ class References:
         finally:
             target.unlink(missing_ok=True)
         name, changes = self._profiles.add(profile)
-        return Known(name, identity=identity, tip=place.tip), changes
+        return Known(name, identity=identity, tip=place.tip, wanted=wanted), changes
 
     @staticmethod
     def _may_have_moved(known: Known, place: Place, wanted: ReferenceSettings | None) -> bool:
-        return wanted is not None and known.tip is not None and known.tip != place.tip
+        if known.own or wanted is None:
+            return False
+        return wanted != known.wanted or place.tip != known.tip
 
     def _moved(
         self, known: Known, place: Place, wanted: ReferenceSettings | None
     ) -> tuple[Known, Changes]:
-        """The tip moved, the served content did not: did the data?"""
+        """The tip moved, the served content did not: did the data? Else what there is stays."""
         assert wanted is not None
-        try:
-            identity = self._files.identity(place.branch, place.tip, wanted.path)
-        except ContentError:
-            identity = known.identity or ""
-        if identity == known.identity:
-            return msgspec.structs.replace(known, tip=place.tip), {}
-        return self._of_data(place, wanted, None)
-
-    def _with_served(self, found: Known, before: Known) -> tuple[Known, Changes]:
-        """A new profile takes over the columns that were made of served rows."""
-        if found.profile is None or before.profile is None or found.profile == before.profile:
-            return msgspec.structs.replace(found, collected=before.collected), {}
-        former = self._profiles.of(before.profile).profile
-        served = [column for column in former.columns if column.live]
-        profile = completed(self._profiles.of(found.profile).profile, served)
-        name, changes = self._profiles.add(profile)
-        return msgspec.structs.replace(found, profile=name, collected=None), changes
+        seen = {"tip": place.tip, "wanted": wanted}
+        if known.identity is not None and wanted == known.wanted:
+            with contextlib.suppress(ContentError):
+                identity = self._files.identity(place.branch, place.tip, wanted.path)
+                if identity == known.identity:
+                    return msgspec.structs.replace(known, **seen, trouble=None), {}
+        found, changes = self._of_data(place, wanted)
+        found = msgspec.structs.replace(found, flaw=known.flaw)
+        if found.profile is None:
+            return msgspec.structs.replace(known, **seen, trouble=found.trouble), {}
+        if known.collected is not None or known.profile is None:
+            return msgspec.structs.replace(found, collected=known.collected), changes
+        # The columns that were made of served rows are taken over.
+        former = self._profiles.of(known.profile).profile
+        served = [column for column in former.columns if column.live and column.name in DERIVED]
+        name, more = self._profiles.add(completed(self._profiles.of(found.profile).profile, served))
+        return msgspec.structs.replace(found, profile=name, collected=None), changes | more
 
     # Served rows
 
