@@ -14,7 +14,7 @@ from typing import Any
 from gateway.chunks import ChunkKey
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles
-from gateway.monitoring.drift.references import Changes, Patience, References
+from gateway.monitoring.drift.references import Changes, References, Tries
 from gateway.monitoring.drift.series import Series
 from gateway.monitoring.drift.streams import Stream
 from gateway.monitoring.monitor_settings import MonitorSettings
@@ -34,7 +34,7 @@ class Book:
         settings: MonitorSettings,
         store: Store,
         files: BranchFiles,
-        patience: Patience,
+        tries: Tries,
     ) -> None:
         state_dir = settings.state_dir
         self.profiles = Profiles(store)
@@ -44,7 +44,7 @@ class Book:
             state_dir / "snapshots",
             files,
             state_dir / "reference.tmp",
-            patience,
+            tries,
         )
         self.series = {
             Stream.parse(name): Series.decode(data, self.profiles.of)

@@ -21,7 +21,7 @@ from gateway.monitoring.drift.closing import Closing
 from gateway.monitoring.drift.documents import document, summary
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.reading import Reading
-from gateway.monitoring.drift.references import Changes, Patience
+from gateway.monitoring.drift.references import Changes, Tries
 from gateway.monitoring.layout import Segment, segment_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
@@ -42,7 +42,7 @@ class Drift:
         files: BranchFiles,
         clock: Callable[[], float],
     ) -> None:
-        self._open = partial(Book, settings, store, files, Patience(clock))
+        self._open = partial(Book, settings, store, files, Tries(clock))
         self._state_dir = settings.state_dir
         self._store = store
         self._taken: set[ChunkKey] = set()

@@ -112,7 +112,7 @@ class Reading:
         tip = self._tips.get((stream.branch, stream.content), commit)
         schema = self._schemas.get(request.fingerprint)
         columns = schema.columns if schema is not None else None
-        place = Place(stream.branch, stream.content, commit, tip, columns)
+        place = Place(stream.branch, stream.content, commit, tip, columns, self._header.redact)
         self._changes |= references.settle(str(stream), place, self._wanted)
         target = self._target(stream, ALONE, references.bins(str(stream)))
         return _Alone(target, references.collects(str(stream)))

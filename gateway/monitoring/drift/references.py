@@ -22,7 +22,7 @@ import msgspec
 from gateway.errors import ContentAway, ContentError, GatewayError, MissingRef, RepositoryError
 from gateway.monitoring.drift.blocks import Block, columns_of, input_names
 from gateway.monitoring.drift.files import BranchFiles
-from gateway.monitoring.drift.profiles import Profiles, completed
+from gateway.monitoring.drift.profiles import Profiles, completed, without
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.names import Branch, Commit
 from gateway.profiling import profile_table
@@ -81,7 +81,7 @@ class Known(msgspec.Struct, frozen=True):
         return "; ".join(filter(None, (self.flaw, self.trouble))) or None
 
 
-class Patience:
+class Tries:
     """When what cannot be fetched is asked for again, and when that has gone on for too long.
 
     By stream; for the life of the process, whatever is dropped in between.
@@ -121,6 +121,8 @@ class Place:
     commit: Commit
     tip: Commit
     columns: Sequence[str] | None
+    #: Columns of which nothing is kept, not even what the branch's own files say.
+    hidden: Sequence[str] = ()
 
 
 class References:
@@ -133,7 +135,7 @@ class References:
         snapshots: Path,
         files: BranchFiles,
         scratch: Path,
-        patience: Patience,
+        tries: Tries,
     ) -> None:
         """`scratch` is a file that data is brought to while it is read."""
         self._store = store
@@ -141,7 +143,7 @@ class References:
         self._snapshots = snapshots
         self._files = files
         self._scratch = scratch
-        self._patience = patience
+        self._tries = tries
         self._known = {
             name: msgspec.json.decode(data, type=Known)
             for name, data in store.recall(_ROOM).items()
@@ -172,29 +174,47 @@ class References:
 
         NotYet while it cannot be said, for PATIENCE at most.
         """
+        changes = self._settled(stream, place, wanted)
+        known = self.known(stream)
+        if known.profile is None or not place.hidden:
+            return changes
+        # Redaction may be younger than the reference.
+        name, more = self._add(self._profiles.of(known.profile).profile, place)
+        if name == known.profile:
+            return changes
+        return {
+            **changes,
+            **more,
+            **self._note(stream, msgspec.structs.replace(known, profile=name)),
+        }
+
+    def _add(self, profile: Profile, place: Place) -> tuple[str, Changes]:
+        return self._profiles.add(without(profile, place.hidden))
+
+    def _settled(self, stream: str, place: Place, wanted: ReferenceSettings | None) -> Changes:
         known = self._known.get(stream)
         if known is not None and not self._may_have_moved(known, place, wanted):
             return {}
-        refusal = self._patience.refusal(stream)
+        refusal = self._tries.refusal(stream)
         if refusal is not None:
             if known is None:
                 raise NotYet(refusal)
             return {}
-        begun = self._patience.begun()
+        begun = self._tries.begun()
         try:
             if known is None:
                 found, changes = self._found(place, wanted)
             else:
                 found, changes = self._moved(known, place, wanted)
         except (RepositoryError, ContentAway, OSError) as error:
-            is_over = self._patience.failed(stream, begun, str(error))
+            is_over = self._tries.failed(stream, begun, str(error))
             if known is not None:
                 # The one in force is as good as it was.
                 return {}
             if not is_over:
                 raise NotYet(str(error)) from error
             found, changes = Known(trouble=str(error), wanted=wanted), {}
-        self._patience.succeeded(stream)
+        self._tries.succeeded(stream)
         return {**changes, **self._note(stream, found)}
 
     def _note(self, stream: str, known: Known) -> Changes:
@@ -208,7 +228,7 @@ class References:
         except ProfileError as error:
             profile, flaw = None, f"{REFERENCE_FILE}: {error}"
         if profile is not None:
-            name, changes = self._profiles.add(profile)
+            name, changes = self._add(profile, place)
             return Known(name, own=True), changes
         if wanted is None:
             return Known(flaw=flaw), {}
@@ -275,7 +295,7 @@ class References:
             )
         finally:
             target.unlink(missing_ok=True)
-        name, changes = self._profiles.add(profile)
+        name, changes = self._add(profile, place)
         return Known(name, identity=identity, tip=place.tip, wanted=wanted), changes
 
     @staticmethod
@@ -334,7 +354,7 @@ class References:
         self, known: Known, blocks: Sequence[Block], hidden: Sequence[str]
     ) -> dict[str, list[Any]]:
         names: tuple[str, ...] = ()
-        if known.profile is None:
+        if known.profile is None or not place.hidden:
             names = next((input_names(b) for b in blocks if b.instances is not None), ())
         found: dict[str, list[Any]] = {}
         for block in blocks:
@@ -354,7 +374,7 @@ class References:
         served = reference_columns(
             {name: columns[name] for name in _ordered(lacking)}, categorical=categories, live=True
         )
-        if known.profile is None:
+        if known.profile is None or not place.hidden:
             source = {"type": "live", "until": ts}
             named = tuple(msgspec.structs.replace(column, n=column.rows) for column in served)
             profile = Profile(n=rows, columns=named, source=source)
