@@ -14,7 +14,7 @@ from gateway.chunks import BEFORE_HEADER, ChunkError, ChunkKey
 from gateway.errors import StateError
 from gateway.monitoring.backlog import Backlog, Waiting
 from gateway.monitoring.drift.keeper import Drift
-from gateway.monitoring.drift.references import NotYet
+from gateway.monitoring.drift.tries import NotYet
 from gateway.monitoring.monitor_settings import MonitorSettings
 
 log = logging.getLogger(__name__)

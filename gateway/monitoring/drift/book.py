@@ -14,9 +14,10 @@ from typing import Any
 from gateway.chunks import ChunkKey
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles
-from gateway.monitoring.drift.references import Changes, References, Tries
+from gateway.monitoring.drift.references import Changes, References
 from gateway.monitoring.drift.series import Series
 from gateway.monitoring.drift.streams import Stream
+from gateway.monitoring.drift.tries import Tries
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.store import Store

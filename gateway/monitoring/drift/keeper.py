@@ -21,7 +21,8 @@ from gateway.monitoring.drift.closing import Closing
 from gateway.monitoring.drift.documents import document, summary
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.reading import Reading
-from gateway.monitoring.drift.references import Changes, Tries
+from gateway.monitoring.drift.references import Changes
+from gateway.monitoring.drift.tries import Tries
 from gateway.monitoring.layout import Segment, segment_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch

@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from gateway.errors import ContentAway, ContentError, GatewayError, MissingRef, 
 from gateway.monitoring.drift.blocks import Block, columns_of, input_names
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles, completed, without
+from gateway.monitoring.drift.tries import NotYet, Tries
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.names import Branch, Commit
 from gateway.profiling import profile_table
@@ -43,19 +43,11 @@ log = logging.getLogger(__name__)
 
 #: Served rows that a reference is made of, where there is nothing better.
 SERVED_ROWS = 5000
-#: Seconds that rows wait for a reference which cannot be fetched now.
-PATIENCE = 600.0
-#: Seconds between two tries, and how much longer than a try took: it keeps publishing waiting.
-_PAUSE, _PAUSES = 30.0, 4.0
 REFERENCE_FILE = "metrics/reference.json"
 _MOST_BYTES = 64 * 1024 * 1024
 _ROOM, _SAMPLES = "reference", "sample"
 
 Changes = dict[tuple[str, str], bytes | None]
-
-
-class NotYet(Exception):
-    """The reference cannot be asked for at the moment: rows wait for it."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -79,37 +71,6 @@ class Known(msgspec.Struct, frozen=True):
     def said(self) -> str | None:
         """Why there is no better one."""
         return "; ".join(filter(None, (self.flaw, self.trouble))) or None
-
-
-class Tries:
-    """When what cannot be fetched is asked for again, and when that has gone on for too long.
-
-    By stream; for the life of the process, whatever is dropped in between.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._first: dict[str, float] = {}
-        #: When it may be asked again, and what was said the last time.
-        self._next: dict[str, tuple[float, str]] = {}
-
-    def begun(self) -> float:
-        return self._clock()
-
-    def refusal(self, stream: str) -> str | None:
-        """What was said, if that is not long ago."""
-        after, said = self._next.get(stream, (-inf, ""))
-        return said if self._clock() < after else None
-
-    def failed(self, stream: str, begun: float, said: str) -> bool:
-        """Asking, `begun` then, failed: has it gone on for too long?"""
-        now = self._clock()
-        self._next[stream] = (now + max(_PAUSE, _PAUSES * (now - begun)), said)
-        return now - self._first.setdefault(stream, begun) >= PATIENCE
-
-    def succeeded(self, stream: str) -> None:
-        self._first.pop(stream, None)
-        self._next.pop(stream, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +229,7 @@ class References:
         except GatewayError as error:
             if isinstance(error, RepositoryError) and not isinstance(error, MissingRef):
                 raise
-            said = str(error)
+            said = str(error).replace(str(self._brought(wanted)), wanted.path)
         except OSError:
             raise
         except Exception as error:
@@ -276,12 +237,16 @@ class References:
             log.exception("no reference of %s", wanted.path, extra={"branch": branch})
             said = f"{wanted.path} could not be read: {error!r}"
         log.warning("no reference of %s: %s", wanted.path, said, extra={"branch": branch})
-        return Known(trouble=said, tip=tip, wanted=wanted), {}
+        return Known(trouble=said, tip=str(tip), wanted=wanted), {}
+
+    def _brought(self, wanted: ReferenceSettings) -> Path:
+        """Where data lies while it is read."""
+        return self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
 
     def _read_data(
         self, place: Place, wanted: ReferenceSettings, identity: str
     ) -> tuple[Known, Changes]:
-        target = self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
+        target = self._brought(wanted)
         try:
             source = self._files.write(
                 place.branch, place.tip, wanted.path, target, wanted.max_bytes
@@ -296,7 +261,7 @@ class References:
         finally:
             target.unlink(missing_ok=True)
         name, changes = self._add(profile, place)
-        return Known(name, identity=identity, tip=place.tip, wanted=wanted), changes
+        return Known(name, identity=identity, tip=str(place.tip), wanted=wanted), changes
 
     @staticmethod
     def _may_have_moved(known: Known, place: Place, wanted: ReferenceSettings | None) -> bool:
@@ -309,7 +274,7 @@ class References:
     ) -> tuple[Known, Changes]:
         """The tip moved, the served content did not: did the data? Else what there is stays."""
         assert wanted is not None
-        seen = {"tip": place.tip, "wanted": wanted}
+        seen = {"tip": str(place.tip), "wanted": wanted}
         if known.identity is not None and wanted == known.wanted:
             with contextlib.suppress(ContentError):
                 identity = self._files.identity(place.branch, place.tip, wanted.path)
@@ -354,7 +319,7 @@ class References:
         self, known: Known, blocks: Sequence[Block], hidden: Sequence[str]
     ) -> dict[str, list[Any]]:
         names: tuple[str, ...] = ()
-        if known.profile is None or not place.hidden:
+        if known.profile is None:
             names = next((input_names(b) for b in blocks if b.instances is not None), ())
         found: dict[str, list[Any]] = {}
         for block in blocks:
@@ -374,7 +339,7 @@ class References:
         served = reference_columns(
             {name: columns[name] for name in _ordered(lacking)}, categorical=categories, live=True
         )
-        if known.profile is None or not place.hidden:
+        if known.profile is None:
             source = {"type": "live", "until": ts}
             named = tuple(msgspec.structs.replace(column, n=column.rows) for column in served)
             profile = Profile(n=rows, columns=named, source=source)
