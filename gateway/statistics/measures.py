@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,7 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     """Both ends of Wilson's interval of a rate seen in `n` rows, each at confidence 1 - `alpha`."""
     if n <= 0:
         return 0.0, 1.0
-    z = float(norm.isf(alpha))
+    z = _normal_quantile(alpha)
     middle, spread = (
         rate + z * z / (2 * n),
         z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)),
@@ -95,6 +96,12 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
+@lru_cache(maxsize=256)
+def _normal_quantile(alpha: float) -> float:
+    return float(norm.isf(alpha))
+
+
+@lru_cache(maxsize=1024)
 def unseen_share(m: int, alpha: float, ends: int) -> float:
     """Share of a population that `m` rows of it leave out with a chance of `alpha`.
 
