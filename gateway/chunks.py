@@ -20,6 +20,10 @@ import msgspec
 from gateway.errors import StateError
 from gateway.names import Branch, InvalidName
 
+#: Seconds that a row's time stamp may be before that of its chunk's header, at most: both are taken
+#: before anything is written.
+BEFORE_HEADER = 2.0
+
 _FILE = re.compile(r"(\d{8,})\.jsonl")
 _WRITER = re.compile(r"[0-9a-f]{8}")
 _REQUEST = re.compile(

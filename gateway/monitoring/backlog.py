@@ -85,11 +85,12 @@ class Backlog:
 
     def settle(
         self, settings: MonitorSettings, now: datetime, holds: Callable[[ChunkKey], bool]
-    ) -> None:
+    ) -> list[Waiting]:
         """Delete every chunk that is wholly in git, or kept long enough where none goes there.
 
-        One that somebody `holds` stays as long as there is room.
+        One that somebody `holds` stays as long as there is room. Returns what was deleted.
         """
+        before = self.chunks()
         room = settings.monitoring.journal_bytes // 2
         size = sum(waiting.file.size for waiting in self._waiting.values())
         for waiting in list(self._waiting.values()):
@@ -104,6 +105,7 @@ class Backlog:
             if waiting.opened < now - settings.retention or size > room:
                 size -= waiting.file.size
                 self._delete(waiting)
+        return [one for one in before if one.file.key not in self._waiting]
 
     def waiting(self, settings: MonitorSettings) -> tuple[int, int]:
         """Chunks and bytes that are still to be published."""

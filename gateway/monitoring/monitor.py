@@ -23,7 +23,7 @@ from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.chunks import unsealed_chunks
+from gateway.chunks import BEFORE_HEADER, unsealed_chunks
 from gateway.errors import GatewayError, RepositoryError, StateError
 from gateway.monitoring.backlog import Backlog
 from gateway.monitoring.commits import Wording
@@ -50,8 +50,6 @@ _LONGEST_BACKOFF = 60.0
 _CACHE_BYTES = 256 * 1024 * 1024
 _LOCK_WAIT = 30.0
 _TROUBLED_WAIT = 5.0
-#: Seconds between a chunk's first time stamp and its appearance, at most.
-_APPEARS_WITHIN = 2.0
 
 
 class Finishing:
@@ -139,18 +137,29 @@ class Monitor:
     def step(self) -> None:
         """Take in what is new, push the branches whose turn it is, delete what is confirmed."""
         # In this order: a chunk that is not seen here was begun later, or is sealed by the look.
+        now = self._now().timestamp()
         begun = unsealed_chunks(self._journal)
-        watermark = min(self._now().timestamp() - _APPEARS_WITHIN, *begun, inf)
+        watermark = min(now, *begun, inf) - BEFORE_HEADER
         self._backlog.look(self._is_over)
-        if not self._is_over():
-            self._measuring.step(self.settings, watermark, self._is_over)
+        failure = self._measure(watermark)
         for branch in self._to_publish():
             turn = self._turns.setdefault(branch, _Turn())
             if turn.next <= self._clock() and not self._is_over():
                 self._publish(branch, turn)
         self._settle()
+        if failure is not None:
+            raise failure
         if self._measuring.is_behind:
             self._finishing.look()
+
+    def _measure(self, watermark: float) -> StateError | OSError | None:
+        """What the machine refused: rows in git come before drift, and go on."""
+        try:
+            if not self._is_over():
+                self._measuring.step(self.settings, watermark, self._is_over)
+        except (StateError, OSError) as error:
+            return error
+        return None
 
     def last_step(self) -> None:
         """Push what can be pushed in the time that is left, each branch to its first failure."""
@@ -181,12 +190,13 @@ class Monitor:
 
     def _settle(self) -> None:
         now = self._now()
-        self._backlog.settle(self.settings, now, self._measuring.holds)
+        deleted = self._backlog.settle(self.settings, now, self._measuring.holds)
+        self._measuring.without(deleted)
         self._outbox.settle(self.settings, now)
 
     def _publish(self, branch: Branch, turn: _Turn) -> bool:
         segments = self._backlog.segments(branch, self.settings, _PUSH_BYTES)
-        segments += self._outbox.segments(branch)
+        segments += self._outbox.segments(branch, _PUSH_BYTES)
         try:
             self._publisher.publish(branch, segments, self._policy())
             self._shelf.slim(_CACHE_BYTES)

@@ -7,11 +7,12 @@ as rows are.
 from __future__ import annotations
 
 from datetime import UTC, datetime, time
+from itertools import groupby
 
 from gateway.monitoring.layout import Segment, parse_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
-from gateway.store import Store
+from gateway.store import Outgoing, Store
 
 
 class Outbox:
@@ -24,23 +25,31 @@ class Outbox:
         """Those with something to publish."""
         if settings.monitoring.target == "none":
             return []
-        return sorted({segment.branch for segment in self._missing()})
+        return sorted({one.branch for one in self._missing()})
 
-    def segments(self, branch: Branch) -> list[Segment]:
-        """What the branch's next commit takes."""
-        return [segment for segment in self._missing() if segment.branch == branch]
+    def segments(self, branch: Branch, most_bytes: int) -> list[Segment]:
+        """What the branch's next commit takes: all of the oldest keys, and of one at least."""
+        size = 0
+        chosen: list[Segment] = []
+        for key, found in groupby(self._missing(), key=lambda one: one.key):
+            mine = [one for one in found if one.branch == branch]
+            size += sum(one.size for one in mine)
+            if chosen and size > most_bytes:
+                break
+            chosen += self._store.segments(key, branch) if mine else []
+        return chosen
 
     def settle(self, settings: MonitorSettings, now: datetime) -> None:
         """Forget what is wholly in git, or kept long enough where none goes there."""
-        missing = {segment.key for segment in self._missing()}
-        for segment in self._store.outgoing():
-            parsed = parse_path(segment.path)
+        missing = {one.key for one in self._missing()}
+        for one in self._store.outgoing():
+            parsed = parse_path(one.path)
             day = datetime.combine(parsed.day, time.min, UTC) if parsed is not None else now
             is_old = settings.monitoring.target == "none" and day < now - settings.retention
-            if segment.key not in missing or is_old:
-                self._store.forget(segment.key)
+            if one.key not in missing or is_old:
+                self._store.forget(one.key)
 
-    def _missing(self) -> list[Segment]:
+    def _missing(self) -> list[Outgoing]:
         waiting = self._store.outgoing()
         confirmed = {key: self._store.confirmed(key) for key in {one.key for one in waiting}}
-        return [segment for segment in waiting if segment.branch not in confirmed[segment.key]]
+        return [one for one in waiting if one.branch not in confirmed[one.key]]

@@ -14,6 +14,8 @@ from gateway.repositories.git import Git
 from gateway.repositories.kind import folder_of
 
 _GIT_DEADLINE = 60.0
+#: For all data of a reference: nothing is published meanwhile.
+_DATA_DEADLINE = 120.0
 
 
 def doors_of(settings: MonitorSettings, environ: Mapping[str, str]) -> tuple[Shelf, BranchFiles]:
@@ -29,4 +31,4 @@ def doors_of(settings: MonitorSettings, environ: Mapping[str, str]) -> tuple[She
     git = Git(
         caches / "write", settings.repository, environ, deadline=_GIT_DEADLINE, credentials=known
     )
-    return GitShelf(git), GitFiles(BranchData(git, caches / "submodules"))
+    return GitShelf(git), GitFiles(BranchData(git, caches / "submodules", deadline=_DATA_DEADLINE))

@@ -225,16 +225,17 @@ def _compared(
     if drift.p_tolerance is not None and column.kind != "date":
         n_eff = _n_eff(a, b)
         shares: tuple[tuple[float, Severity], ...] = (
-            (CRITICAL, "critical"),
-            (1.0, "alert"),
             (WARN, "warn"),
+            (1.0, "alert"),
+            (CRITICAL, "critical"),
         )
         for share, word in shares:
+            # What is not beyond a tolerance is not beyond a larger one: mostly one look is enough.
             p = p_tolerance(drift.chi2 or 0.0, drift.df or 0, n_eff, rules.of(name) * share)
-            if p < alpha:
-                reasons.insert(0, "distribution")
-                severity = max(severity, word, key=RANKS.__getitem__)
+            if p >= alpha:
                 break
+            severity = max(severity, word, key=RANKS.__getitem__)
+            reasons = [*(["distribution"] if share == WARN else []), *reasons]
     return replace(drift, severity=severity, reason=";".join(reasons))
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     """Both ends of Wilson's interval of a rate seen in `n` rows, each at confidence 1 - `alpha`."""
     if n <= 0:
         return 0.0, 1.0
-    z = float(norm.isf(alpha))
+    z = _normal_quantile(alpha)
     middle, spread = (
         rate + z * z / (2 * n),
         z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)),
@@ -91,6 +92,12 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
+@lru_cache(maxsize=256)
+def _normal_quantile(alpha: float) -> float:
+    return float(norm.isf(alpha))
+
+
+@lru_cache(maxsize=1024)
 def unseen_share(m: int, alpha: float) -> float:
     """Share of a population that lies beyond the extremes of `m` rows of it, but for `alpha`.
 
@@ -105,6 +112,6 @@ def unseen_categories(m: int, singles: int, doubles: int, alpha: float) -> float
     As many rows as there are categories seen once, with a variance of those left out and of twice
     those seen twice (Good 1953); solved for the share, as Wilson's interval is.
     """
-    z = float(norm.isf(alpha))
+    z = _normal_quantile(alpha)
     spread = z * math.sqrt(singles + 2 * doubles + z * z / 4)
     return min(1.0, (singles + z * z / 2 + spread) / m)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from gateway.statistics.counts import Binning, ColumnCounts
 from gateway.statistics.distinct import Distinct
@@ -43,9 +44,11 @@ class Window:
         self.rows += rows
         self.units.add(units)
         self.writers |= {writer}
-        for name, counts in self.columns.items():
-            if name in columns:
-                counts.add(columns[name])
+        # Numbers whose sums are beyond all floats have no mean then, and are counted all the same.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, counts in self.columns.items():
+                if name in columns:
+                    counts.add(columns[name])
 
     def merge(self, other: Window) -> None:
         self.rows += other.rows

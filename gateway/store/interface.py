@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from gateway.chunks import ChunkKey
 from gateway.monitoring.layout import Segment
@@ -47,6 +47,15 @@ class Publication:
     failure: str | None = None
 
 
+class Outgoing(NamedTuple):
+    """A segment that the store holds, without what is in it."""
+
+    key: ChunkKey
+    branch: Branch
+    path: str
+    size: int
+
+
 class Store(Protocol):
     """Opened by `with`; used by one process and thread."""
 
@@ -80,8 +89,12 @@ class Store(Protocol):
         """
         ...
 
-    def outgoing(self) -> list[Segment]:
-        """Those that were handed in and are not `forget`-ten, by key."""
+    def outgoing(self) -> list[Outgoing]:
+        """Those that were handed in and are not `forget`-ten, by key; cheap, however large."""
+        ...
+
+    def segments(self, key: ChunkKey, branch: Branch) -> list[Segment]:
+        """The branch's `outgoing` ones of one key."""
         ...
 
     def totals(self, kind: str) -> dict[Name, int]:

@@ -18,7 +18,7 @@ from gateway.chunks import ChunkKey
 from gateway.errors import StateError
 from gateway.monitoring.layout import Segment
 from gateway.names import Branch
-from gateway.store.interface import Name, Publication, Push
+from gateway.store.interface import Name, Outgoing, Publication, Push
 
 #: Never changed once released, only added to: the n-th brings a file from version n - 1 to n.
 MIGRATIONS = (
@@ -130,15 +130,27 @@ class SqliteStore:
             )
         return True
 
-    def outgoing(self) -> list[Segment]:
+    def outgoing(self) -> list[Outgoing]:
         with self._translated():
             found = self._db.execute(
-                "SELECT writer, number, kind, branch, path, content, row_count FROM outgoing"
+                "SELECT writer, number, branch, path, length(content) FROM outgoing"
                 " ORDER BY writer, number, path"
             )
             return [
-                Segment(ChunkKey(writer, number), kind, Branch(branch), path, content, rows)
-                for writer, number, kind, branch, path, content, rows in found
+                Outgoing(ChunkKey(writer, number), Branch(branch), path, size)
+                for writer, number, branch, path, size in found
+            ]
+
+    def segments(self, key: ChunkKey, branch: Branch) -> list[Segment]:
+        with self._translated():
+            found = self._db.execute(
+                "SELECT kind, path, content, row_count FROM outgoing"
+                " WHERE writer = ? AND number = ? AND branch = ? ORDER BY path",
+                (key.writer, key.number, branch),
+            )
+            return [
+                Segment(key, kind, branch, path, content, rows)
+                for kind, path, content, rows in found
             ]
 
     def totals(self, kind: str) -> dict[Name, int]:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 
 from gateway.chunks import ChunkKey
 from gateway.errors import StateError
+from gateway.monitoring.layout import Kind, Segment, segment_path
 from gateway.names import Branch
-from gateway.store import Name, Publication, Push, Store
+from gateway.store import Name, Outgoing, Publication, Push, Store
 from gateway.store.sqlite import MIGRATIONS, SqliteStore
 
 Open = Callable[[Path], AbstractContextManager[Store]]
@@ -119,6 +121,155 @@ def test_publications_come_back_as_they_were_set(opened: Open, tmp_path: Path) -
         assert store.publication(DEV) == Publication()
         store.set_publication(PROD, Publication())
         assert store.publication(PROD) == Publication()
+
+
+def segment(key: ChunkKey = KEY, branch: Branch = PROD, kind: Kind = "drift") -> Segment:
+    opened = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    path = segment_path(kind, branch, opened, key)
+    return Segment(key, kind, branch, path, b"a,b\n1,\xff\n", 1)
+
+
+def outgoing(*segments: Segment) -> list[Outgoing]:
+    return [Outgoing(one.key, one.branch, one.path, len(one.content)) for one in segments]
+
+
+@every_store
+def test_what_is_remembered_is_recalled_by_room_until_it_is_taken_away(
+    opened: Open, tmp_path: Path
+) -> None:
+    with opened(tmp_path) as store:
+        assert store.recall("a") == {}
+        assert store.remember({("a", "é\n"): b"\x00\xff", ("a", "two"): b"", ("b", "two"): b"2"})
+        assert store.remember({("a", "two"): b"3"})
+    with opened(tmp_path) as store:
+        assert store.recall("a") == {"é\n": b"\x00\xff", "two": b"3"}
+        assert store.remember({("a", "two"): None, ("a", "never"): None})
+        assert store.recall("a") == {"é\n": b"\x00\xff"}
+        assert store.recall("b") == {"two": b"2"}
+
+
+@every_store
+def test_of_a_part_that_was_taken_before_nothing_is_remembered(
+    opened: Open, tmp_path: Path
+) -> None:
+    with opened(tmp_path) as store:
+        assert not store.has(KEY, "drift")
+        assert store.remember({("a", "x"): b"1"}, taken=(KEY, "drift"), outgoing=[segment()])
+    other = segment(ChunkKey("a1b2c3d4", 8))
+    with opened(tmp_path) as store:
+        assert store.has(KEY, "drift")
+        assert not store.has(KEY, "rows")
+        again = {("a", "x"): b"2", ("a", "y"): b"2"}
+        assert not store.remember(again, taken=(KEY, "drift"), outgoing=[other])
+        assert store.recall("a") == {"x": b"1"}
+        assert store.outgoing() == outgoing(segment())
+        assert not store.add_counts(KEY, "drift", {("rows", "a"): 1}), "a part is a part"
+        assert store.add_counts(KEY, "rows", {("rows", "a"): 1})
+        assert store.has(KEY, "rows")
+
+
+@every_store
+def test_segments_handed_in_are_there_until_they_are_forgotten(
+    opened: Open, tmp_path: Path
+) -> None:
+    drift, decisions, dev = segment(), segment(kind="decisions"), segment(branch=DEV)
+    tenth, ninth = segment(ChunkKey("a1b2c3d4", 10)), segment(ChunkKey("a1b2c3d4", 9))
+    with opened(tmp_path) as store:
+        store.remember({}, outgoing=[drift, dev, decisions])
+        store.remember({}, outgoing=[tenth])
+        store.remember({}, outgoing=[ninth])
+    with opened(tmp_path) as store:
+        # By number, and within one by path.
+        assert store.outgoing() == outgoing(decisions, dev, drift, ninth, tenth)
+        assert store.segments(KEY, PROD) == [decisions, drift]
+        assert store.segments(KEY, DEV) == [dev]
+        assert store.segments(ChunkKey("ffffffff", 1), PROD) == []
+        store.confirm([KEY], PROD, PROD.ref, "c" * 40)
+        assert len(store.outgoing()) == 5, "another branch's may still be wanted"
+        store.forget(KEY)
+        assert store.outgoing() == outgoing(ninth, tenth)
+        assert store.confirmed(KEY) == {}
+
+
+@every_store
+def test_what_fails_in_the_middle_changes_nothing(opened: Open, tmp_path: Path) -> None:
+    def broken() -> Iterator[Segment]:
+        yield segment()
+        raise RuntimeError("no more")
+
+    with opened(tmp_path) as store:
+        store.remember({("a", "x"): b"1"})
+        changes = {("a", "x"): None, ("a", "y"): b"2"}
+        with pytest.raises(RuntimeError):
+            store.remember(changes, taken=(KEY, "drift"), outgoing=broken())
+        assert store.recall("a") == {"x": b"1"}
+        assert store.outgoing() == []
+        assert store.remember({}, taken=(KEY, "drift"))
+
+
+REMEMBERING = """
+import sys
+from pathlib import Path
+from gateway.chunks import ChunkKey
+sys.path.insert(0, {tests!r})
+from test_store_contract import IMPLEMENTATIONS, segment
+with IMPLEMENTATIONS[{name!r}](Path(sys.argv[1])) as store:
+    for number in range(1, 1_000_000):
+        key = ChunkKey("a1b2c3d4", number)
+        changes = {{("a", str(n)): b"%d" % number for n in range(50)}}
+        changes["b", str(number)] = b""
+        changes["b", str(number - 1)] = None
+        store.remember(changes, taken=(key, "drift"), outgoing=[segment(key)])
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_killed_in_the_middle_it_remembers_all_of_a_chunk_or_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    program = REMEMBERING.format(tests=str(Path(__file__).parent), name=name)
+    roots = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
+    for round_ in range(3):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, env=environ
+        ) as child:
+            assert child.stdout is not None
+            for _ in range(15 + round_):
+                returned = int(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+        with IMPLEMENTATIONS[name](folder) as store:
+            (last,) = map(int, store.recall("b"))
+            assert last >= returned
+            assert set(store.recall("a").values()) == {b"%d" % last}
+            numbers = [one.key.number for one in store.outgoing()]
+            assert numbers == list(range(1, last + 1))
+            assert store.has(ChunkKey("a1b2c3d4", last), "drift")
+            assert not store.has(ChunkKey("a1b2c3d4", last + 1), "drift")
+
+
+def test_a_file_of_the_first_version_keeps_what_it_knew_and_learns_to_remember(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.store.sqlite.MIGRATIONS", MIGRATIONS[:1])
+        with SqliteStore(path) as store:
+            store.add_counts(KEY, "rows", {("rows", "a"): 2})
+            store.confirm([KEY], PROD, PROD.ref, "c" * 40)
+            with pytest.raises(StateError, match="no such table"):
+                store.recall("a")
+    with SqliteStore(path) as store:
+        assert store.totals("rows") == {("rows", "a"): 2}
+        assert store.confirmed(KEY) == {PROD: (PROD.ref, "c" * 40)}
+        assert store.recall("a") == {}
+        assert store.has(KEY, "rows")
+        assert store.remember({("a", "x"): b"1"}, taken=(KEY, "drift"), outgoing=[segment()])
+    with SqliteStore(path) as store:
+        assert (store.recall("a"), store.segments(KEY, PROD)) == ({"x": b"1"}, [segment()])
 
 
 COUNTING = """

@@ -6,6 +6,7 @@ them together, since a column at a time is many times cheaper than a row at a ti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ def block_of(request: Request, schema: Schema | None, header: Header) -> Block:
         readable = False
     predictions = scores = None
     if request.predictions is not None and len(request.predictions) == request.rows:
-        predictions = [_decode(raw) for raw in request.predictions]
+        predictions = _values(request.predictions)
         shares = request.probabilities
         if shares is not None and len(shares) == request.rows:
             classes = schema.classes if schema is not None else None
@@ -53,13 +54,32 @@ def block_of(request: Request, schema: Schema | None, header: Header) -> Block:
             ]
     return Block(
         request.rows,
-        [_decode(raw) for raw in recorded or ()] if readable else None,
+        _values(recorded or ()) if readable else None,
         schema.columns if schema is not None else None,
         predictions,
         scores,
         request.latency_ms,
         _unit(request),
     )
+
+
+def _values(texts: Sequence[msgspec.Raw]) -> list[Any]:
+    try:
+        return [_decode(text) for text in texts]
+    except (msgspec.MsgspecError, RecursionError):
+        return [_value(bytes(text)) for text in texts]
+
+
+def _value(text: bytes) -> Any:
+    """Whatever a model may have been sent: one odd number must not cost all other values."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _unit(request: Request) -> int:
@@ -113,9 +133,8 @@ def columns_of(
     found: dict[str, Sequence[Any]] = {}
     if blocks[0].instances is not None:
         rows = [row for block in blocks for row in block.instances or ()]
-        found = _inputs(
-            rows, blocks[0].names, [name for name in names if name not in hidden], names
-        )
+        wanted = [name for name in names if name not in hidden]
+        found = _inputs(rows, blocks[0].names, wanted, names)
     if blocks[0].predictions is not None:
         found[PREDICTION] = [value for block in blocks for value in block.predictions or ()]
         if any(block.scores is not None for block in blocks):
@@ -135,8 +154,8 @@ def _inputs(
 ) -> dict[str, Sequence[Any]]:
     """`own` are the model's columns, `names` those that unnamed values stand for in their order."""
     order = own if own is not None else tuple(names)
-    known = [name for name in wanted if name in set(order)]
     places = {name: place for place, name in enumerate(order)}
+    known = [name for name in wanted if name in places]
     kinds = set(map(type, rows))
     if kinds == {list} and set(map(len, rows)) == {len(order)}:
         columns = list(zip(*rows, strict=True))

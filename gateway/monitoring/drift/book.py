@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from gateway.chunks import ChunkKey
@@ -17,6 +17,7 @@ from gateway.monitoring.drift.profiles import Profiles
 from gateway.monitoring.drift.references import Changes, References
 from gateway.monitoring.drift.series import Series
 from gateway.monitoring.drift.streams import Stream
+from gateway.monitoring.drift.tries import Tries
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.store import Store
@@ -34,7 +35,7 @@ class Book:
         settings: MonitorSettings,
         store: Store,
         files: BranchFiles,
-        clock: Callable[[], float],
+        tries: Tries,
     ) -> None:
         state_dir = settings.state_dir
         self.profiles = Profiles(store)
@@ -44,7 +45,7 @@ class Book:
             state_dir / "snapshots",
             files,
             state_dir / "reference.tmp",
-            clock,
+            tries,
         )
         self.series = {
             Stream.parse(name): Series.decode(data, self.profiles.of)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +27,10 @@ from gateway.statistics.drift import (
     worst,
 )
 from gateway.statistics.reference import DERIVED, SCHEMA_VERSION
+from gateway.statistics.window import Window
 from gateway.timestamps import rfc3339
+
+log = logging.getLogger(__name__)
 
 _RATES = (
     *("missing_rate", "missing_rate_ref", "invalid_rate", "out_of_range_rate"),
@@ -43,7 +48,8 @@ class Closing:
         drift = settings.drift
         self.rules = Rules(tolerance=drift.tolerance, tolerances=drift.tolerances)
         self.written: dict[tuple[Kind, Branch], Rows] = {}
-        self.closed: set[Stream] = set()
+        #: Streams whose windows ended, or became longer.
+        self.changed: set[Stream] = set()
         #: Branches whose report changed.
         self.reported: set[Branch] = set()
         #: End of the last window, Unix time.
@@ -51,14 +57,23 @@ class Closing:
 
     def close(self, watermark: float) -> None:
         """Close what ends by then."""
-        for stream, series in sorted(self._book.series.items()):
+        for stream, series in sorted(self._book.series.items(), key=lambda item: str(item[0])):
+            before = series.extent
             for closed in series.due(watermark):
-                self.closed.add(stream)
                 self.latest = max(self.latest, closed.end)
-                if stream.kind == "branch":
-                    self._alone(stream, series, closed)
-                else:
-                    self._pair(stream, series, closed)
+                self._close(stream, series, closed)
+            if series.extent != before:
+                self.changed.add(stream)
+
+    def _close(self, stream: Stream, series: Series, closed: Closed) -> None:
+        try:
+            if stream.kind == "branch":
+                self._alone(stream, series, closed)
+            else:
+                self._pair(stream, series, closed)
+        except Exception:
+            # A defect of ours met one window: it must not hold up all others, nor publishing.
+            log.exception("a window is left out of drift", extra={"branch": stream.branch})
 
     def _alone(self, stream: Stream, series: Series, closed: Closed) -> None:
         window = closed.sides[ALONE]
@@ -74,7 +89,7 @@ class Closing:
         self._book.reports[stream.branch] = {
             "fingerprint": stream.content,
             "commit": series.commit,
-            "severity": series.severity,
+            "severity": worst(found),
             "drifted": is_whole(found),
             "window": span(closed, window),
             "reference": reference,
@@ -84,25 +99,25 @@ class Closing:
         self.reported.add(stream.branch)
 
     def _pair(self, stream: Stream, series: Series, closed: Closed) -> None:
-        baseline, arm = closed.sides.get(BASELINE), closed.sides.get(ARM)
-        if baseline is None or arm is None:
-            return
+        bins = next(iter(closed.sides.values())).bins
+        baseline, arm = (closed.sides.get(side) or Window(bins) for side in (BASELINE, ARM))
         found = [self._explained(drift) for drift in between(baseline, arm, self.rules)]
         found, series.ranks = confirmed(found, series.ranks)
         other = str(stream.baseline)
         alone = self._book.newest_stream(stream.branch)
         if alone in self._book.series:
             series.commit = self._book.series[alone].commit
-        reference = f"branch:{other}:{stream.content}"
+        # With the epoch: those of two, which begin within one window, are told apart by it.
+        reference = f"branch:{other}:{series.beside}:{stream.content}"
         writers = len(baseline.writers | arm.writers)
         self._write(stream, series, closed, reference, found, writers=writers)
         self._decide(stream, series, closed, found, f"the rows of {other} in the same window")
         report = self._book.reports.get(stream.branch)
-        if report is not None:
+        if report is not None and not _is_later(report["between"], closed):
             report["between"] = {
                 "with": other,
                 "window": span(closed, arm),
-                "severity": series.severity,
+                "severity": worst(found),
                 "columns": columns_shown(found, arm, baseline, self._settings.drift),
             }
             self.reported.add(stream.branch)
@@ -173,6 +188,11 @@ class Closing:
         return self.written.setdefault((kind, branch), Rows(columns))
 
 
+def _is_later(between: dict[str, Any] | None, closed: Closed) -> bool:
+    """Is what is shown of a later window, such as one of another epoch?"""
+    return between is not None and bool(between["window"]["end"] > rfc3339(closed.end))
+
+
 def _named(columns: Mapping[str, str]) -> str:
     if not columns:
         return ""
@@ -184,4 +204,6 @@ def _named(columns: Mapping[str, str]) -> str:
 def _figure(value: float | None) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.6g}" if math.isfinite(value) else ""

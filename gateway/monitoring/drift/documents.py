@@ -48,7 +48,7 @@ def document(book: Book, settings: MonitorSettings, branch: Branch) -> dict[str,
         "state": _state(stream, report, collected is not None),
         "severity": report.get("severity"),
         "drifted": report.get("drifted"),
-        "trouble": known.trouble if known is not None else None,
+        "trouble": known.said if known is not None else None,
         "reference": bins
         and {
             "id": bins.profile.id,
@@ -59,7 +59,7 @@ def document(book: Book, settings: MonitorSettings, branch: Branch) -> dict[str,
         "collected": collected,
         "window": report.get("window"),
         "open": series.open_window() if series is not None else None,
-        "rules": _rules(settings.drift, report),
+        "rules": _rules(settings.drift, report.get("columns", ())),
         "columns": report.get("columns", []),
         "between": report.get("between"),
     }
@@ -73,13 +73,12 @@ def _state(stream: Stream | None, report: dict[str, Any], is_collecting: bool) -
     return "collecting" if is_collecting else "counting"
 
 
-def _rules(drift: DriftSettings, report: dict[str, Any]) -> dict[str, Any]:
+def _rules(drift: DriftSettings, columns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rules = Rules()
-    columns = report.get("columns", ())
     judged = sum(c["kind"] != "skipped" and c["column"] != LATENCY for c in columns)
     return {
         "alpha": rules.alpha,
-        "p": rules.alpha / max(1, judged),
+        "p": rules.alpha / max(1, judged) if columns else None,
         "warn": drift.tolerance * WARN,
         "alert": drift.tolerance,
         "critical": drift.tolerance * CRITICAL,
@@ -150,7 +149,7 @@ def summary(book: Book, settings: MonitorSettings, lag_rows: int) -> dict[str, A
             "severity": report["severity"],
             "drifted": report["drifted"],
             "window_end": report["window"]["end"],
-            "p": _rules(settings.drift, report)["p"],
+            "p": _rules(settings.drift, columns)["p"],
             "counts": {severity: counts[severity] for severity in RANKS},
             "columns": [{name: column[name] for name in _GAUGED} for column in worst],
         }

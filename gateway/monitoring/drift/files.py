@@ -55,7 +55,7 @@ class GitFiles:
         self, branch: Branch, tip: Commit, path: str, target: Path, most_bytes: int
     ) -> dict[str, Any]:
         source = self._opened().write(branch, tip, path, target, most_bytes=most_bytes)
-        return {"path": path, "commit": source.commit, "sha256": source.sha256}
+        return {"path": path, "commit": str(source.commit), "sha256": source.sha256}
 
 
 class FolderFiles:

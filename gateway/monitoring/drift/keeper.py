@@ -7,9 +7,9 @@ of it. So a monitor that is killed at any moment closes the same windows when it
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,13 @@ from gateway.monitoring.drift.closing import Closing
 from gateway.monitoring.drift.documents import document, summary
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.reading import Reading
+from gateway.monitoring.drift.references import Changes
+from gateway.monitoring.drift.tries import Tries
 from gateway.monitoring.layout import Segment, segment_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.state import write_atomically
 from gateway.store import Store
-
-log = logging.getLogger(__name__)
 
 #: The part of a chunk that drift takes.
 PART = "drift"
@@ -43,12 +43,27 @@ class Drift:
         files: BranchFiles,
         clock: Callable[[], float],
     ) -> None:
-        self._open = partial(Book, settings, store, files, clock)
+        self._open = partial(Book, settings, store, files, Tries(clock))
         self._state_dir = settings.state_dir
         self._store = store
         self._taken: set[ChunkKey] = set()
-        self._shown: dict[Branch, bytes] = {}
-        self._book = self._open()
+        self._shown: dict[Branch, dict[str, Any]] = {}
+        self._opened: Book | None = None
+
+    @property
+    def _book(self) -> Book:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[Book]:
+        """Change the book. What fails leaves one that says more than the store: it is dropped."""
+        try:
+            yield self._book
+        except BaseException:
+            self._opened = None
+            raise
 
     def holds(self, key: ChunkKey) -> bool:
         """Is the chunk still to be taken?"""
@@ -61,43 +76,45 @@ class Drift:
 
         Raises NotYet if a reference must be waited for: then nothing was taken.
         """
-        try:
-            with Chunk(file.path, every=every) as chunk:
-                reading = Reading(self._book, settings, chunk.header)
-                for record in chunk:
-                    reading.add(record)
-                changes = reading.finish()
-                self._book.left_out += chunk.left_out
-            changes |= self._book.saved(reading.touched)
-            self._store.remember(changes, taken=(file.key, PART))
-        except BaseException:
-            self._book = self._open()
-            raise
-        self._taken.add(file.key)
+        with self._all_or_nothing() as book, Chunk(file.path, every=every) as chunk:
+            reading = Reading(book, settings, chunk.header)
+            for record in chunk:
+                reading.add(record)
+            changes = reading.finish()
+            book.left_out += chunk.left_out
+            self._take(file.key, changes | book.saved(reading.touched))
 
-    def pass_over(self, key: ChunkKey) -> None:
-        """Take a chunk without counting it: it cannot be read, or is gone."""
-        self._store.remember({}, taken=(key, PART))
+    def pass_over(self, key: ChunkKey, rows: int) -> None:
+        """Take a chunk without counting it; its rows are left out."""
+        with self._all_or_nothing() as book:
+            book.left_out += rows
+            self._take(key, book.saved(()))
+
+    def _take(self, key: ChunkKey, changes: Changes) -> None:
+        if not self._store.remember(changes, taken=(key, PART)):
+            self._opened = None
         self._taken.add(key)
+
+    def forget_all_but(self, keys: Container[ChunkKey]) -> None:
+        """Nobody will ask for other chunks any more."""
+        self._taken = {key for key in self._taken if key in keys}
 
     def close(self, watermark: float, settings: MonitorSettings) -> None:
         """Close the windows that end by then (Unix time), and hand in what is written of them."""
-        book = self._book
-        closing = Closing(book, settings)
-        try:
+        with self._all_or_nothing() as book:
+            closing = Closing(book, settings)
             closing.close(watermark)
-            if not closing.closed:
-                return
-            outgoing = self._segments(closing)
-            changes = book.saved(closing.closed, closing.reported) | book.forget_old(watermark)
-            self._store.remember(changes, outgoing=outgoing)
-        except BaseException:
-            self._book = self._open()
-            raise
+            if closing.changed:
+                outgoing = self._segments(book, closing)
+                changes = book.saved(closing.changed, closing.reported)
+                self._store.remember(changes | book.forget_old(watermark), outgoing=outgoing)
 
-    def _segments(self, closing: Closing) -> list[Segment]:
+    @staticmethod
+    def _segments(book: Book, closing: Closing) -> list[Segment]:
         """All that this closing writes, under one number."""
-        key = self._book.next_key()
+        if not closing.written:
+            return []
+        key = book.next_key()
         opened = datetime.fromtimestamp(closing.latest, UTC)
         return [
             Segment(
@@ -106,16 +123,21 @@ class Drift:
             for (kind, branch), rows in sorted(closing.written.items())
         ]
 
-    def show(self, branches: Iterable[Branch], settings: MonitorSettings) -> None:
-        """Write down how each branch stands, where it changed, for the front to show."""
-        for branch in {*branches, *self._book.newest}:
-            content = json.dumps(document(self._book, settings, branch)).encode()
-            if self._shown.get(branch) == content:
+    def show(self, settings: MonitorSettings, trouble: str | None = None) -> None:
+        """Write down how each branch stands, where it changed, for the front to show.
+
+        `trouble` is why drift stands still.
+        """
+        for branch in {*settings.branches, *self._book.newest}:
+            found = document(self._book, settings, branch)
+            if trouble is not None:
+                found["trouble"] = trouble
+            if self._shown.get(branch) == found:
                 continue
             path = report_path(self._state_dir, branch)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(path, content)
-            self._shown[branch] = content
+            write_atomically(path, json.dumps(found).encode())
+            self._shown[branch] = found
 
     def status(self, settings: MonitorSettings, lag_rows: int) -> dict[str, Any]:
         """What /metrics needs of it."""

@@ -44,6 +44,17 @@ class Profiles:
         return {(_ROOM, name): None for name in gone}
 
 
+def without(profile: Profile, hidden: Collection[str]) -> Profile:
+    """The profile with nothing of these columns but their names."""
+    columns = [
+        ReferenceColumn(column.name, "skipped", reason="redacted")
+        if column.name in hidden and column.kind != "skipped"
+        else column
+        for column in profile.columns
+    ]
+    return msgspec.structs.replace(profile, columns=tuple(columns))
+
+
 def completed(profile: Profile, served: Sequence[ReferenceColumn]) -> Profile:
     """The profile with columns made of served rows, where it has none of that name."""
     known = {column.name for column in profile.columns}

@@ -112,7 +112,7 @@ class Reading:
         tip = self._tips.get((stream.branch, stream.content), commit)
         schema = self._schemas.get(request.fingerprint)
         columns = schema.columns if schema is not None else None
-        place = Place(stream.branch, stream.content, commit, tip, columns)
+        place = Place(stream.branch, stream.content, commit, tip, columns, self._header.redact)
         self._changes |= references.settle(str(stream), place, self._wanted)
         target = self._target(stream, ALONE, references.bins(str(stream)))
         return _Alone(target, references.collects(str(stream)))
@@ -148,7 +148,9 @@ class Reading:
         arms = [assigned] if assigned != baseline else [a for a in epoch.weights if a != baseline]
         side = ARM if assigned != baseline else BASELINE
         for arm in arms:
-            yield self._target(Stream("pair", Branch(arm), name, baseline), side, bins)
+            target = self._target(Stream("pair", Branch(arm), name, baseline), side, bins)
+            target.series.beside = alone.content
+            yield target
 
     def _target(self, stream: Stream, side: str, bins: Bins | None) -> _Target:
         series = self._book.series_of(stream)

@@ -8,9 +8,10 @@ restart decides nothing anew; only data that moved is looked at again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import msgspec
 from gateway.errors import ContentAway, ContentError, GatewayError, MissingRef, RepositoryError
 from gateway.monitoring.drift.blocks import Block, columns_of, input_names
 from gateway.monitoring.drift.files import BranchFiles
-from gateway.monitoring.drift.profiles import Profiles, completed
+from gateway.monitoring.drift.profiles import Profiles, completed, without
+from gateway.monitoring.drift.tries import NotYet, Tries
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.names import Branch, Commit
 from gateway.profiling import profile_table
@@ -41,8 +43,6 @@ log = logging.getLogger(__name__)
 
 #: Served rows that a reference is made of, where there is nothing better.
 SERVED_ROWS = 5000
-#: Seconds that rows wait for a reference which cannot be fetched now.
-PATIENCE = 600.0
 REFERENCE_FILE = "metrics/reference.json"
 _MOST_BYTES = 64 * 1024 * 1024
 _ROOM, _SAMPLES = "reference", "sample"
@@ -50,20 +50,27 @@ _ROOM, _SAMPLES = "reference", "sample"
 Changes = dict[tuple[str, str], bytes | None]
 
 
-class NotYet(Exception):
-    """The reference cannot be asked for at the moment: rows wait for it."""
-
-
 class Known(msgspec.Struct, frozen=True):
     """What is known of a stream's reference. `profile` is an id; None while rows are collected."""
 
     profile: str | None = None
+    #: What is wrong with the reference that the branch brings, and with the data named for it.
+    flaw: str | None = None
     trouble: str | None = None
     #: Of the data the profile was made of, and the tip at which that was seen.
     identity: str | None = None
     tip: str | None = None
     #: Served rows collected for what the profile lacks; None once they are enough.
     collected: int | None = 0
+    #: The data that was asked for; None where the branch brings its reference.
+    wanted: ReferenceSettings | None = None
+    #: The branch brings it: for this content nothing else will ever be looked for.
+    own: bool = False
+
+    @property
+    def said(self) -> str | None:
+        """Why there is no better one."""
+        return "; ".join(filter(None, (self.flaw, self.trouble))) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class Place:
     commit: Commit
     tip: Commit
     columns: Sequence[str] | None
+    #: Columns of which nothing is kept, not even what the branch's own files say.
+    hidden: Sequence[str] = ()
 
 
 class References:
@@ -87,7 +96,7 @@ class References:
         snapshots: Path,
         files: BranchFiles,
         scratch: Path,
-        clock: Callable[[], float],
+        tries: Tries,
     ) -> None:
         """`scratch` is a file that data is brought to while it is read."""
         self._store = store
@@ -95,8 +104,7 @@ class References:
         self._snapshots = snapshots
         self._files = files
         self._scratch = scratch
-        self._clock = clock
-        self._asked: dict[str, float] = {}
+        self._tries = tries
         self._known = {
             name: msgspec.json.decode(data, type=Known)
             for name, data in store.recall(_ROOM).items()
@@ -127,26 +135,47 @@ class References:
 
         NotYet while it cannot be said, for PATIENCE at most.
         """
+        changes = self._settled(stream, place, wanted)
+        known = self.known(stream)
+        if known.profile is None or not place.hidden:
+            return changes
+        # Redaction may be younger than the reference.
+        name, more = self._add(self._profiles.of(known.profile).profile, place)
+        if name == known.profile:
+            return changes
+        return {
+            **changes,
+            **more,
+            **self._note(stream, msgspec.structs.replace(known, profile=name)),
+        }
+
+    def _add(self, profile: Profile, place: Place) -> tuple[str, Changes]:
+        return self._profiles.add(without(profile, place.hidden))
+
+    def _settled(self, stream: str, place: Place, wanted: ReferenceSettings | None) -> Changes:
         known = self._known.get(stream)
+        if known is not None and not self._may_have_moved(known, place, wanted):
+            return {}
+        refusal = self._tries.refusal(stream)
+        if refusal is not None:
+            if known is None:
+                raise NotYet(refusal)
+            return {}
+        begun = self._tries.begun()
         try:
             if known is None:
                 found, changes = self._found(place, wanted)
-            elif self._may_have_moved(known, place, wanted):
-                found, changes = self._moved(known, place, wanted)
             else:
-                return {}
-        except (RepositoryError, ContentAway) as error:
+                found, changes = self._moved(known, place, wanted)
+        except (RepositoryError, ContentAway, OSError) as error:
+            is_over = self._tries.failed(stream, begun, str(error))
             if known is not None:
                 # The one in force is as good as it was.
                 return {}
-            first = self._asked.setdefault(stream, self._clock())
-            if self._clock() - first < PATIENCE:
+            if not is_over:
                 raise NotYet(str(error)) from error
-            found, changes = Known(trouble=str(error)), {}
-        self._asked.pop(stream, None)
-        if known is not None and known.collected is None:
-            found, more = self._with_served(found, known)
-            changes |= more
+            found, changes = Known(trouble=str(error), wanted=wanted), {}
+        self._tries.succeeded(stream)
         return {**changes, **self._note(stream, found)}
 
     def _note(self, stream: str, known: Known) -> Changes:
@@ -154,17 +183,18 @@ class References:
         return {(_ROOM, stream): msgspec.json.encode(known)}
 
     def _found(self, place: Place, wanted: ReferenceSettings | None) -> tuple[Known, Changes]:
-        trouble = None
+        flaw = None
         try:
             profile = self._of_the_branch(place)
         except ProfileError as error:
-            profile, trouble = None, f"{REFERENCE_FILE}: {error}"
+            profile, flaw = None, f"{REFERENCE_FILE}: {error}"
         if profile is not None:
-            name, changes = self._profiles.add(profile)
-            return Known(name), changes
-        if wanted is not None:
-            return self._of_data(place, wanted, trouble)
-        return Known(trouble=trouble), {}
+            name, changes = self._add(profile, place)
+            return Known(name, own=True), changes
+        if wanted is None:
+            return Known(flaw=flaw), {}
+        found, changes = self._of_data(place, wanted)
+        return msgspec.structs.replace(found, flaw=flaw), changes
 
     def _of_the_branch(self, place: Place) -> Profile | None:
         """metrics/reference.json, from the snapshot if it is still there."""
@@ -173,22 +203,23 @@ class References:
             path = snapshot / REFERENCE_FILE
             if not path.is_file():
                 return None
+            data = path.read_bytes()
         else:
-            path = self._scratch
+            commit, path = place.commit, self._scratch
             try:
-                self._files.write(place.branch, place.commit, REFERENCE_FILE, path, _MOST_BYTES)
-            except (MissingRef, ContentError) as error:
-                if isinstance(error, ContentAway):
-                    raise
+                self._files.write(place.branch, commit, REFERENCE_FILE, path, _MOST_BYTES)
+                data = path.read_bytes()
+            except ContentAway:
+                raise
+            except (MissingRef, ContentError):
                 return None
-        data = path.read_bytes()
+            finally:
+                path.unlink(missing_ok=True)
         if isinstance(fields := _json(data), dict) and "columns" not in fields:
             return None
         return parse_profile(data, place.columns)
 
-    def _of_data(
-        self, place: Place, wanted: ReferenceSettings, trouble: str | None
-    ) -> tuple[Known, Changes]:
+    def _of_data(self, place: Place, wanted: ReferenceSettings) -> tuple[Known, Changes]:
         branch, tip = place.branch, place.tip
         try:
             identity = self._files.identity(branch, tip, wanted.path)
@@ -198,14 +229,24 @@ class References:
         except GatewayError as error:
             if isinstance(error, RepositoryError) and not isinstance(error, MissingRef):
                 raise
-            said = f"{trouble}; {error}" if trouble else str(error)
-            log.warning("no reference of %s: %s", wanted.path, error, extra={"branch": branch})
-            return Known(trouble=said, tip=tip), {}
+            said = str(error).replace(str(self._brought(wanted)), wanted.path)
+        except OSError:
+            raise
+        except Exception as error:
+            # A defect of ours met one file: it must not cost the branch all drift.
+            log.exception("no reference of %s", wanted.path, extra={"branch": branch})
+            said = f"{wanted.path} could not be read: {error!r}"
+        log.warning("no reference of %s: %s", wanted.path, said, extra={"branch": branch})
+        return Known(trouble=said, tip=str(tip), wanted=wanted), {}
+
+    def _brought(self, wanted: ReferenceSettings) -> Path:
+        """Where data lies while it is read."""
+        return self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
 
     def _read_data(
         self, place: Place, wanted: ReferenceSettings, identity: str
     ) -> tuple[Known, Changes]:
-        target = self._scratch.with_name(f"reference{Path(wanted.path).suffix.lower()}")
+        target = self._brought(wanted)
         try:
             source = self._files.write(
                 place.branch, place.tip, wanted.path, target, wanted.max_bytes
@@ -219,35 +260,37 @@ class References:
             )
         finally:
             target.unlink(missing_ok=True)
-        name, changes = self._profiles.add(profile)
-        return Known(name, identity=identity, tip=place.tip), changes
+        name, changes = self._add(profile, place)
+        return Known(name, identity=identity, tip=str(place.tip), wanted=wanted), changes
 
     @staticmethod
     def _may_have_moved(known: Known, place: Place, wanted: ReferenceSettings | None) -> bool:
-        return wanted is not None and known.tip is not None and known.tip != place.tip
+        if known.own or wanted is None:
+            return False
+        return wanted != known.wanted or place.tip != known.tip
 
     def _moved(
         self, known: Known, place: Place, wanted: ReferenceSettings | None
     ) -> tuple[Known, Changes]:
-        """The tip moved, the served content did not: did the data?"""
+        """The tip moved, the served content did not: did the data? Else what there is stays."""
         assert wanted is not None
-        try:
-            identity = self._files.identity(place.branch, place.tip, wanted.path)
-        except ContentError:
-            identity = known.identity or ""
-        if identity == known.identity:
-            return msgspec.structs.replace(known, tip=place.tip), {}
-        return self._of_data(place, wanted, None)
-
-    def _with_served(self, found: Known, before: Known) -> tuple[Known, Changes]:
-        """A new profile takes over the columns that were made of served rows."""
-        if found.profile is None or before.profile is None or found.profile == before.profile:
-            return msgspec.structs.replace(found, collected=before.collected), {}
-        former = self._profiles.of(before.profile).profile
-        served = [column for column in former.columns if column.live]
-        profile = completed(self._profiles.of(found.profile).profile, served)
-        name, changes = self._profiles.add(profile)
-        return msgspec.structs.replace(found, profile=name, collected=None), changes
+        seen = {"tip": str(place.tip), "wanted": wanted}
+        if known.identity is not None and wanted == known.wanted:
+            with contextlib.suppress(ContentError):
+                identity = self._files.identity(place.branch, place.tip, wanted.path)
+                if identity == known.identity:
+                    return msgspec.structs.replace(known, **seen, trouble=None), {}
+        found, changes = self._of_data(place, wanted)
+        found = msgspec.structs.replace(found, flaw=known.flaw)
+        if found.profile is None:
+            return msgspec.structs.replace(known, **seen, trouble=found.trouble), {}
+        if known.collected is not None or known.profile is None:
+            return msgspec.structs.replace(found, collected=known.collected), changes
+        # The columns that were made of served rows are taken over.
+        former = self._profiles.of(known.profile).profile
+        served = [column for column in former.columns if column.live and column.name in DERIVED]
+        name, more = self._profiles.add(completed(self._profiles.of(found.profile).profile, served))
+        return msgspec.structs.replace(found, profile=name, collected=None), changes | more
 
     # Served rows
 

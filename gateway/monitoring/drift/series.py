@@ -75,6 +75,8 @@ class Series:
         #: What the window before asked for, by column, and the severity it came to.
         self.ranks: dict[str, int] = {}
         self.severity = "ok"
+        #: Of a pair: the fingerprint of the baseline, whose rows the other's are compared with.
+        self.beside = ""
 
     @property
     def rows(self) -> int:
@@ -83,6 +85,11 @@ class Series:
             return 0
         sides = self.parts[0].sides
         return min((sides[name].rows if name in sides else 0) for name in self.sides)
+
+    @property
+    def extent(self) -> tuple[float, int, float]:
+        """Differs once a window ended or became longer."""
+        return (self.closed_until, len(self.parts), self.parts[0].end if self.parts else math.inf)
 
     def open_window(self) -> dict[str, Any] | None:
         """The open window's extent, for people; `ends` is where it closes if it has enough rows."""
@@ -142,15 +149,17 @@ class Series:
             for part in self.parts
         ]
         times = (self.closed_until, self.latest)
-        said = [self.sides, parts, times, self.commit, self.ranks, self.severity]
+        told = (self.ranks, self.severity)
+        said = [self.sides, parts, times, self.commit, self.beside, told]
         return msgspec.msgpack.encode(said)
 
     @classmethod
     def decode(cls, data: bytes, bins_of: Callable[[str], Bins]) -> Series:
-        sides, parts, times, commit, ranks, severity = msgspec.msgpack.decode(data)
+        sides, parts, times, commit, beside, told = msgspec.msgpack.decode(data)
         series = cls(tuple(sides))
         series.closed_until, series.latest = times
-        series.commit, series.ranks, series.severity = commit, ranks, severity
+        series.commit, series.beside = commit, beside
+        series.ranks, series.severity = told
         series.parts = [_part(part, bins_of) for part in parts]
         return series
 
