@@ -33,8 +33,9 @@ def test_rates_are_short_and_never_hide_a_rare_one() -> None:
 def test_psi_of_deciles_is_that_of_the_counts() -> None:
     reference = np.arange(1_000.0)
     window = np.concatenate((np.arange(0, 100.0), np.arange(0, 1_000, 10.0)))
-    # Of 200 rows a tenth and a half more in the first decile, a twentieth in each of the others.
-    wanted = (0.1 - 0.55) * np.log(0.1 / 0.55) + 9 * (0.1 - 0.05) * np.log(0.1 / 0.05)
+    # Of 200 rows 110 are in the first decile, 10 in each of the others; and a half in each.
+    first, others = 110.5 / 205, 10.5 / 205
+    wanted = (0.1 - first) * np.log(0.1 / first) + 9 * (0.1 - others) * np.log(0.1 / others)
     assert rules.psi_of_deciles(reference, window) == pytest.approx(wanted)
 
 
