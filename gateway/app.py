@@ -204,12 +204,13 @@ class Front:
             snapshots=self.routing.config.state_dir / "snapshots",
         )
         health = Health(status, self.metrics, self.closing.is_set)
-        views = Views(status, self._export)
+        views = Views(status, self._export, self.routing.config.state_dir / "drift")
         starlette = Starlette(
             routes=[
                 Route(PATH, PredictApplication(self.predict), methods=["POST"]),
                 Route("/branches", status.branches),
                 Route("/branches/{branch:path}/monitoring/{kind}.csv", views.csv),
+                Route("/branches/{branch:path}/drift", views.drift),
                 Route("/branches/{branch:path}", status.branch),
                 Route("/webhooks/git", self.webhooks.git, methods=["POST"]),
                 Route("/healthz", health.healthz),

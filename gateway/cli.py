@@ -32,6 +32,7 @@ from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
+from gateway.reporting.commands import drift, report
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
 from gateway.repositories.kind import folder_of, former_address, located
@@ -96,7 +97,7 @@ def main() -> None:
 @click.option(
     "--config-branch",
     metavar="BRANCH",
-    help="Take baseline, branches, salt and unit from gateway.yaml on this branch.",
+    help="Take baseline, branches, salt, unit and drift from gateway.yaml on this branch.",
 )
 @_log_format
 @_log_level
@@ -254,7 +255,7 @@ def monitor(settings: Path, log_format: str, log_level: str) -> None:
 @_repository
 @click.option(
     "--kind",
-    type=click.Choice(["predictions", "decisions"]),
+    type=click.Choice(["predictions", "drift", "decisions"]),
     default="predictions",
     show_default=True,
     help="Which segments.",
@@ -337,6 +338,10 @@ def demo(folder: Path, port: int) -> None:
         sys.exit(run_demo(folder, port))
     except GatewayError as error:
         _fail(str(error))
+
+
+main.add_command(drift)
+main.add_command(report)
 
 
 def _load(file: Path) -> Config:

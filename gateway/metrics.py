@@ -12,6 +12,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.drift_metrics import DriftMetrics
 from gateway.names import Branch
 
 STATUSES = (
@@ -92,6 +93,8 @@ class Metrics:
         self._describe_workers()
         self._describe_shadows()
         self._describe_keepers()
+        self.drift = DriftMetrics(self._shown)
+        self.registry.register(self.drift)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return self._noted(Counter(name, text, labels, registry=self.registry), labels)
@@ -276,6 +279,9 @@ class Metrics:
         if known is None:
             known = self._branches[name] = BranchMetrics(self, name)
         return known
+
+    def _shown(self) -> set[Branch]:
+        return {name for name, one in self._branches.items() if not one.dropped}
 
     def keep(self, names: Collection[Branch]) -> None:
         """Drop every series of the other branches, until they are named to `welcome`."""

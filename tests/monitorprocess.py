@@ -35,6 +35,7 @@ class MonitorProcess:
         branches: list[str],
         *,
         url: str | None = None,
+        drift: dict[str, Any] | None = None,
         **monitoring: Any,
     ) -> None:
         """`url` is how it reaches the remote; its path if left out."""
@@ -42,6 +43,7 @@ class MonitorProcess:
         self.state = state
         self.url = url or remote.address
         self.branches = branches
+        self.drift = drift or {}
         self.settings = state / "monitor-settings.json"
         self.finish_within = 10.0
         #: Where its git is found.
@@ -60,6 +62,8 @@ class MonitorProcess:
             "state_dir": str(self.state),
             "monitoring": {**defaults, **monitoring},
             "branches": self.branches,
+            "baseline": next(iter(self.branches), None),
+            "drift": self.drift,
         }
         beside = self.settings.with_suffix(".new")
         beside.write_text(json.dumps(text))

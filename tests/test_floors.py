@@ -13,8 +13,10 @@ HOUSE = Path(__file__).parent.parent / "gateway"
 #: The longest beginning of a module's name that stands here gives its floor.
 FLOORS = {
     0: "names errors timestamps scores",
-    1: "agreement assignment plain statistics chunks workers.pace workers.ejection"  # pure
+    1: "agreement assignment plain statistics drift_metrics chunks"  # pure
+    " workers.pace workers.ejection"
     " config.settings config.sections config.quantities config.addresses config.drift",
+    1.5: "monitoring.layout",  # pure too, over chunks
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"
     " workers.imports tables fitted",
@@ -22,7 +24,7 @@ FLOORS = {
     3: "repositories.watcher workers monitoring routing served sources",  # keepers
     3.5: "recording reload",  # what joins keepers
     3.6: "shadows",  # what comes after the record
-    4: "web",
+    4: "web reporting",
     5: "app listening cli profile_command demo __main__",  # the roof
 }
 STILL_TO_COME: set[str] = set()

@@ -30,8 +30,38 @@ UNITS |= {
     "chunks",
     "info",
 }
+#: Figures without a unit, by their own names.
+UNITS |= {"psi", "p", "sd", "tolerance", "severity"}
 #: States, 0 or 1.
-UNITS |= {"ready", "quarantined", "accelerated", "ejected", "waiting", "trouble", "diverted", "up"}
+UNITS |= {
+    "drifted",
+    "ready",
+    "quarantined",
+    "accelerated",
+    "ejected",
+    "waiting",
+    "trouble",
+    "diverted",
+    "up",
+}
+
+#: There from the first window on.
+DRIFT_OF_A_WINDOW = [
+    "gateway_drift_severity",
+    "gateway_drift_psi",
+    "gateway_drift_psi_null",
+    "gateway_drift_tolerance",
+    "gateway_drift_p",
+    "gateway_drift_missing_ratio",
+    "gateway_drift_invalid_ratio",
+    "gateway_drift_out_of_range_ratio",
+    "gateway_drift_new_category_ratio",
+    "gateway_drift_mean_shift_sd",
+    "gateway_drift_drifted",
+    "gateway_drift_branch_severity",
+    "gateway_drift_window_end_timestamp_seconds",
+    "gateway_drift_p_threshold",
+]
 
 
 def samples(metrics: Metrics) -> Iterator[Sample]:
@@ -60,13 +90,14 @@ def test_every_label_child_of_a_branch_is_there_at_0() -> None:
         assert value("gateway_shadow_requests_total", status=status) == 0
     for reason in DROPPED_COPIES:
         assert value("gateway_shadow_dropped_rows_total", reason=reason) == 0
-    # But for the keepers, which `app` names, and what nothing was compared for, every family has
-    # its children.
+    # But for the keepers, which `app` names, and what nothing was compared or measured for, every
+    # family has its children.
     assert [f.name for f in families if not f.samples] == [
         "gateway_shadow_compared_rows",
         "gateway_shadow_agreement_ratio",
         "gateway_shadow_score_difference_ratio",
         "gateway_keeper_restarts",
+        *DRIFT_OF_A_WINDOW,
     ]
     assert {s.value for f in families for s in f.samples if not s.name.endswith("_created")} == {0}
 
@@ -90,7 +121,7 @@ def test_only_the_info_metric_has_a_label_that_grows_with_commits() -> None:
     names = {s.name for s in samples(metrics) if {"commit", "fingerprint"} & s.labels.keys()}
     assert names == {"gateway_branch_info"}
     bounded = {"branch", "status", "result", "reason", "keeper", "le", "commit", "fingerprint"}
-    bounded |= {"cache", "served"}
+    bounded |= {"cache", "served", "severity"}
     assert {label for s in samples(metrics) for label in s.labels} <= bounded
 
 

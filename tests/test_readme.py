@@ -105,14 +105,17 @@ def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     )
     assert said.stdout.startswith("gateway, version ")
     assert (tmp_path / "gateway" / "demo" / "guide.txt").exists()
+    templates = tmp_path / "gateway" / "reporting" / "templates"
+    assert {path.name for path in templates.iterdir()} == {"report.html", "report.css"}
     assert os.access(tmp_path / "gateway" / "repositories" / "askpass.sh", os.X_OK)
 
 
 def printed(command: str) -> str:
+    """What it said, once it works."""
     done = subprocess.run(
         command, shell=True, check=False, cwd=ROOT, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
 
 
 @pytest.mark.timeout(300)
@@ -139,7 +142,8 @@ def test_make_demo_serves_and_every_command_it_shows_works(tmp_path: Path) -> No
         assert url is not None
         shown = [line.strip() for line in re.findall(r"^  (git -C .*)$", text, re.MULTILINE)]
         merge, look = shown[:3], shown[3:]
-        assert len(look) == 3
+        look += re.findall(r"^  (\S*gateway (?:drift|report) .*)$", text, re.MULTILINE)
+        assert len(look) == 5
         before = httpx.get(f"{url[0]}/branches/prod").json()["serving"]["fingerprint"]
         subprocess.run(" && ".join(merge), shell=True, check=True, cwd=ROOT, capture_output=True)
         wait_until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -178,6 +179,16 @@ def _clone(repository: Path, project: Path) -> None:
         git(project, "config", "pull.rebase", "false")
 
 
+def _command() -> str:
+    """How the one who looks on runs the gateway's other commands."""
+    script = Path(sys.argv[0])
+    if script.name != "gateway":
+        return f"{shlex.quote(sys.executable)} -m gateway"
+    here = Path.cwd()
+    script = script.absolute()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))
+
+
 def _guide(folder: Path, address: str, answered: Counter[str], example: dict[str, object]) -> str:
     shares = ", ".join(f"{count} by {branch}" for branch, count in answered.most_common())
     return (
@@ -186,6 +197,7 @@ def _guide(folder: Path, address: str, answered: Counter[str], example: dict[str
         .format(
             folder=folder,
             address=address,
+            gateway=_command(),
             shares=shares,
             answer=json.dumps(example),
             prod=PROD,

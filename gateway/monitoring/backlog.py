@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.chunks import Chunk, ChunkError, ChunkFile, ChunkKey, sealed_chunks
+from gateway.monitoring.layout import Segment
 from gateway.monitoring.monitor_settings import MonitorSettings
-from gateway.monitoring.segments import Contents, Segment, contents_of
+from gateway.monitoring.segments import Contents, contents_of
 from gateway.names import Branch
 from gateway.store import Name, Store
 
@@ -31,6 +32,7 @@ class Waiting:
 
     file: ChunkFile
     opened: datetime
+    rows: int
     unpublished: bool
     missing: frozenset[Branch]
 
@@ -77,26 +79,35 @@ class Backlog:
             chosen += mine
         return chosen
 
-    def settle(self, settings: MonitorSettings, now: datetime) -> None:
-        """Delete every chunk that is wholly in git, or kept long enough where none goes there."""
+    def chunks(self) -> list[Waiting]:
+        """Those on disk, oldest first."""
+        return list(self._waiting.values())
+
+    def settle(
+        self, settings: MonitorSettings, now: datetime, holds: Callable[[ChunkKey], bool]
+    ) -> None:
+        """Delete every chunk that is wholly in git, or kept long enough where none goes there.
+
+        One that somebody `holds` stays as long as there is room.
+        """
+        room = settings.monitoring.journal_bytes // 2
+        size = sum(waiting.file.size for waiting in self._waiting.values())
         for waiting in list(self._waiting.values()):
             confirmed = self._store.confirmed(waiting.file.key).keys()
             waiting.missing -= confirmed
-            if not waiting.missing:
+            if not waiting.missing and (size > room or not holds(waiting.file.key)):
+                size -= waiting.file.size
                 self._delete(waiting)
         kept = [waiting for waiting in self._waiting.values() if self._stays(waiting, settings)]
         size = sum(waiting.file.size for waiting in kept)
         for waiting in kept:
-            if (
-                waiting.opened < now - settings.retention
-                or size > settings.monitoring.journal_bytes // 2
-            ):
+            if waiting.opened < now - settings.retention or size > room:
                 size -= waiting.file.size
                 self._delete(waiting)
 
     def waiting(self, settings: MonitorSettings) -> tuple[int, int]:
         """Chunks and bytes that are still to be published."""
-        sizes = [waiting.file.size for waiting in self._to_publish(settings)]
+        sizes = [one.file.size for one in self._to_publish(settings) if one.missing]
         return len(sizes), sum(sizes)
 
     def _to_publish(self, settings: MonitorSettings) -> Sequence[Waiting]:
@@ -126,7 +137,8 @@ class Backlog:
         if self._store.add_counts(file.key, _COUNTED_PART, counts):
             _report(contents)
         missing = contents.branches - self._store.confirmed(file.key).keys()
-        self._waiting[file.key] = Waiting(file, opened, unpublished, missing)
+        rows = sum(contents.counts.values())
+        self._waiting[file.key] = Waiting(file, opened, rows, unpublished, missing)
         self._hold(contents)
 
     def _put_aside(self, file: ChunkFile) -> None:

@@ -17,8 +17,7 @@ from typing import TypeVar
 
 from gateway.errors import PushRefused, RemoteUnavailable, RepositoryError, StaleTip
 from gateway.monitoring.commits import Wording
-from gateway.monitoring.layout import parse_path
-from gateway.monitoring.segments import Segment
+from gateway.monitoring.layout import Segment, parse_path
 from gateway.monitoring.shelf import View
 from gateway.names import Branch
 from gateway.repositories.folder import (

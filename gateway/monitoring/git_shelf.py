@@ -10,7 +10,7 @@ from datetime import datetime
 
 from gateway.errors import MissingRef, RepositoryError, StaleTip
 from gateway.monitoring.commits import Wording, build, obstacle, paths_of
-from gateway.monitoring.segments import Segment
+from gateway.monitoring.layout import Segment
 from gateway.monitoring.shelf import View
 from gateway.names import Branch, Commit
 from gateway.repositories.git import DamagedCache, Git

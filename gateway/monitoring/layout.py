@@ -39,6 +39,18 @@ class SegmentPath:
         return (self.day, self.time, self.key)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One new file of a branch, of a chunk or the monitor's own; `rows` without the header."""
+
+    key: ChunkKey
+    kind: Kind
+    branch: Branch
+    path: str
+    content: bytes
+    rows: int
+
+
 def kind_folder(kind: Kind) -> str:
     return "logs" if kind == "logs" else f"monitoring/{kind}"
 

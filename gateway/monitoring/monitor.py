@@ -19,17 +19,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.chunks import unsealed_chunks
 from gateway.errors import GatewayError, RepositoryError, StateError
 from gateway.monitoring.backlog import Backlog
 from gateway.monitoring.commits import Wording
+from gateway.monitoring.drift.files import BranchFiles
+from gateway.monitoring.drift.keeper import Drift
+from gateway.monitoring.measuring import Measuring
 from gateway.monitoring.monitor_settings import MonitorSettings, load_settings
 from gateway.monitoring.monitor_status import document
+from gateway.monitoring.outbox import Outbox
 from gateway.monitoring.publisher import Policy, Publisher, Target
 from gateway.monitoring.shelf import Shelf
-from gateway.monitoring.shelves import shelf_of
+from gateway.monitoring.shelves import doors_of
 from gateway.names import Branch
 from gateway.state import write_atomically
 from gateway.store import Store
@@ -44,6 +50,8 @@ _LONGEST_BACKOFF = 60.0
 _CACHE_BYTES = 256 * 1024 * 1024
 _LOCK_WAIT = 30.0
 _TROUBLED_WAIT = 5.0
+#: Seconds between a chunk's first time stamp and its appearance, at most.
+_APPEARS_WITHIN = 2.0
 
 
 class Finishing:
@@ -105,6 +113,7 @@ class Monitor:
         self,
         settings: MonitorSettings,
         shelf: Shelf,
+        files: BranchFiles,
         store: Store,
         finishing: Finishing,
         *,
@@ -121,35 +130,63 @@ class Monitor:
         self._now = now
         self._jitter = jitter
         self._turns: dict[Branch, _Turn] = {}
-        self._backlog = Backlog(settings.state_dir / "journal", store)
+        self._journal = settings.state_dir / "journal"
+        self._backlog = Backlog(self._journal, store)
+        self._outbox = Outbox(store)
+        self._measuring = Measuring(Drift(settings, store, files, clock), self._backlog, clock)
         self._publisher = Publisher(shelf, store, now=now, pause=finishing.pause, jitter=jitter)
 
     def step(self) -> None:
         """Take in what is new, push the branches whose turn it is, delete what is confirmed."""
-        self._backlog.look(lambda: self._finishing.over)
-        for branch in self._backlog.branches(self.settings):
+        # In this order: a chunk that is not seen here was begun later, or is sealed by the look.
+        begun = unsealed_chunks(self._journal)
+        watermark = min(self._now().timestamp() - _APPEARS_WITHIN, *begun, inf)
+        self._backlog.look(self._is_over)
+        if not self._is_over():
+            self._measuring.step(self.settings, watermark, self._is_over)
+        for branch in self._to_publish():
             turn = self._turns.setdefault(branch, _Turn())
-            if turn.next <= self._clock() and not self._finishing.over:
+            if turn.next <= self._clock() and not self._is_over():
                 self._publish(branch, turn)
-        self._backlog.settle(self.settings, self._now())
+        self._settle()
+        if self._measuring.is_behind:
+            self._finishing.look()
 
     def last_step(self) -> None:
         """Push what can be pushed in the time that is left, each branch to its first failure."""
         self.step()
-        for branch in self._backlog.branches(self.settings):
+        for branch in self._to_publish():
             turn = self._turns.setdefault(branch, _Turn())
-            while branch in self._backlog.branches(self.settings) and not self._finishing.over:
+            while branch in self._to_publish() and not self._is_over():
                 if not self._publish(branch, turn):
                     break
-                self._backlog.settle(self.settings, self._now())
+                self._settle()
 
     def status(self) -> dict[str, object]:
         place = self._shelf.place
         found = document(self.settings, self._store, self._backlog, self._policy(), place)
-        return {**found, "trouble": self.trouble, "cache": self._shelf.cache_status()}
+        return {
+            **found,
+            "trouble": self.trouble,
+            "cache": self._shelf.cache_status(),
+            "drift": self._measuring.status(self.settings),
+        }
+
+    def _is_over(self) -> bool:
+        return self._finishing.over
+
+    def _to_publish(self) -> list[Branch]:
+        waiting = {*self._backlog.branches(self.settings), *self._outbox.branches(self.settings)}
+        return sorted(waiting)
+
+    def _settle(self) -> None:
+        now = self._now()
+        self._backlog.settle(self.settings, now, self._measuring.holds)
+        self._outbox.settle(self.settings, now)
 
     def _publish(self, branch: Branch, turn: _Turn) -> bool:
         segments = self._backlog.segments(branch, self.settings, _PUSH_BYTES)
+        segments += self._outbox.segments(branch)
         try:
             self._publisher.publish(branch, segments, self._policy())
             self._shelf.slim(_CACHE_BYTES)
@@ -197,7 +234,7 @@ def run_monitor(
     try:
         settings = load_settings(settings_path)
         state = settings.state_dir
-        shelf = shelf_of(settings, environ)
+        shelf, files = doors_of(settings, environ)
         finishing.on_over = shelf.close
         with (
             _locked(state / "monitor.lock", finishing),
@@ -207,6 +244,7 @@ def run_monitor(
             monitor = Monitor(
                 settings,
                 shelf,
+                files,
                 store,
                 finishing,
                 clock=time.monotonic,

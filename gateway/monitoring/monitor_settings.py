@@ -37,6 +37,28 @@ class Monitoring(msgspec.Struct, frozen=True):
     author: str = GATEWAY
     committer: str = GATEWAY
     message: str = MESSAGE
+    redact: tuple[str, ...] = ()
+
+
+class ReferenceSettings(msgspec.Struct, frozen=True):
+    """The data a branch without a profile is compared with."""
+
+    path: str
+    target: str | None = None
+    max_bytes: int = 256 * 1024**2
+
+
+class DriftSettings(msgspec.Struct, frozen=True):
+    """gateway.yaml's `drift`; names of values only where they are allowed to be told."""
+
+    window: float = 3600.0
+    min_rows: int = 200
+    longest: float = 86400.0
+    tolerance: float = 0.05
+    tolerances: dict[str, float] = {}
+    new_categories: bool = True
+    metric_columns: int = 50
+    reference: ReferenceSettings | None = None
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -45,6 +67,8 @@ class _File(msgspec.Struct, frozen=True):
     monitoring: Monitoring
     branches: list[str]
     credentials: Credentials = Credentials()
+    baseline: str | None = None
+    drift: DriftSettings = DriftSettings()
 
 
 class MonitorSettings(msgspec.Struct, frozen=True):
@@ -56,6 +80,9 @@ class MonitorSettings(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...]
     credentials: Credentials
     stamp: str
+    #: Without one, no branch is compared with another.
+    baseline: Branch | None = None
+    drift: DriftSettings = DriftSettings()
 
     @property
     def retention(self) -> timedelta:
@@ -81,6 +108,8 @@ def load_settings(path: Path) -> MonitorSettings:
         branches,
         file.credentials,
         stamp,
+        Branch(file.baseline) if file.baseline is not None else None,
+        file.drift,
     )
 
 
@@ -89,11 +118,16 @@ def write_settings(path: Path, config: Config, address: str, credentials: Creden
 
     `address` is the repository's, as `repositories.kind` located it.
     """
+    drift = config.drift.model_dump(mode="json")
+    if config.monitoring.privacy.withhold:
+        drift["new_categories"] = False
     settings = {
         "repository": address,
         "state_dir": str(config.state_dir),
         "monitoring": config.monitoring.model_dump(mode="json"),
         "branches": list(config.branches),
+        "baseline": config.baseline,
+        "drift": drift,
         "credentials": asdict(credentials),
         # Two writes within one tick of the file system's clock are two all the same.
         "written": secrets.token_hex(8),

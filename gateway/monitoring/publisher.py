@@ -16,7 +16,7 @@ from typing import Any, Literal
 from gateway.chunks import ChunkKey
 from gateway.errors import MissingRef, PushRefused, StaleTip
 from gateway.monitoring.commits import Wording, expired
-from gateway.monitoring.segments import Segment
+from gateway.monitoring.layout import Segment
 from gateway.monitoring.shelf import Shelf
 from gateway.names import Branch
 from gateway.store import Publication, Push, Store

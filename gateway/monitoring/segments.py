@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.chunks import BadLine, Chunk, ChunkKey, Decision, Header, Log, Record, Request, Schema
 from gateway.monitoring.features import features_of
-from gateway.monitoring.layout import Kind, segment_path
+from gateway.monitoring.layout import Kind, Segment, segment_path
 from gateway.monitoring.sampling import Sample
 from gateway.names import Branch
 from gateway.scores import score_of
@@ -40,24 +40,45 @@ PREDICTION_COLUMNS = (
     "features",
 )
 DECISION_COLUMNS = ("ts", "branch", "commit", "decision", "reason", "evidence")
+DRIFT_COLUMNS = (
+    "window_start",
+    "window_end",
+    "branch",
+    "commit",
+    "reference_id",
+    "column",
+    "kind",
+    "n",
+    "n_ref",
+    "missing_rate",
+    "missing_rate_ref",
+    "invalid_rate",
+    "out_of_range_rate",
+    "new_category_rate",
+    "mean",
+    "mean_ref",
+    "mean_shift_sd",
+    "psi",
+    "psi_null",
+    "js_distance",
+    "ks",
+    "chi2",
+    "df",
+    "p_tolerance",
+    "tolerance",
+    "severity",
+    "reason",
+    "replicas",
+    "partial",
+    "schema_version",
+)
 #: Of each kind that is a CSV file.
 COLUMNS: Mapping[Kind, tuple[str, ...]] = {
     "predictions": PREDICTION_COLUMNS,
+    "drift": DRIFT_COLUMNS,
     "decisions": DECISION_COLUMNS,
 }
 _UNKNOWN = Schema("")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One new file of a branch, made of chunk `key`; `rows` are its lines without the header."""
-
-    key: ChunkKey
-    kind: Kind
-    branch: Branch
-    path: str
-    content: bytes
-    rows: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.errors import RepositoryError
 from gateway.monitoring.commits import Wording
-from gateway.monitoring.segments import Segment
+from gateway.monitoring.layout import Segment
 from gateway.names import Branch
 
 

@@ -98,6 +98,20 @@ class BranchData:
             self.open()
             return self._write(commit, path, target, most_bytes, where)
 
+    def identity(self, branch: Branch, commit: Commit, path: str) -> str:
+        """The file's object id, found through submodules; it is not read. Raises as `write` does.
+
+        A pointer of git-lfs is a file like any other: it changes with what it points to.
+        """
+        where = f"{branch} at {commit}"
+        try:
+            self._git.fetch(commit, deadline=self._deadline)
+            return self._find(self._git, commit, path, path, where, 0).entry.oid
+        except MissingRef as error:
+            if not self._fetch_whole(error):
+                raise
+            return self.identity(branch, commit, path)
+
     def _write(
         self, commit: Commit, path: str, target: Path, most_bytes: int, where: str
     ) -> Source:

@@ -37,9 +37,14 @@ def joined_bins(a: Counts) -> list[int]:
     return starts
 
 
-def neighbours(a: Counts, b: Counts, independence: Independence = (1.0, 1.0)) -> Pair:
-    """Cells of an order without gaps: groups of `joined_bins`, none of which is rare."""
-    starts = joined_bins(a)
+def neighbours(
+    a: Counts, b: Counts, independence: Independence = (1.0, 1.0), *, by: Counts | None = None
+) -> Pair:
+    """Cells of an order without gaps: groups of `joined_bins`, none of which is rare.
+
+    `by` are the reference's own counts, where `a` is another sample.
+    """
+    starts = joined_bins(a if by is None else by)
     a, b = np.add.reduceat(a, starts), np.add.reduceat(b, starts)
     least = _least(a, b, independence)
     starts, held = [0], 0

@@ -26,7 +26,7 @@ from gateway.statistics.measures import (
     unseen_share,
     wilson,
 )
-from gateway.statistics.reference import DERIVED, PREDICTION, SCORE
+from gateway.statistics.reference import DERIVED, LATENCY, PREDICTION, SCORE
 from gateway.statistics.window import Window
 
 Severity = Literal["ok", "warn", "alert", "critical", "insufficient"]
@@ -186,8 +186,9 @@ def is_whole(found: Sequence[ColumnDrift]) -> bool:
 
 def _judged(window: Window) -> int:
     """Columns among which one false alarm is shared out (Bonferroni)."""
-    skipped = sum(c.binning.column.kind == "skipped" for c in window.columns.values())
-    return max(1, len(window.columns) - skipped)
+    columns = (counts.binning.column for counts in window.columns.values())
+    judged = sum(column.kind != "skipped" and column.name != LATENCY for column in columns)
+    return max(1, judged)
 
 
 def _side(counts: ColumnCounts, window: Window) -> _Side:
@@ -215,6 +216,9 @@ def _compared(
     drift = _described(drift, binning, a, b, rules.of(name))
     if min(a.rows, b.rows) < rules.least_rows:
         return drift
+    if name == LATENCY:
+        # The machine's doing rather than the data's: told, and no alarm.
+        return replace(drift, severity="ok")
     alpha = rules.alpha / judged
     severity, reasons = _rated(a, b, alpha, is_date=column.kind == "date")
     # A date moves on by itself: its distribution is told, and no alarm.
@@ -281,7 +285,7 @@ def _cells(binning: Binning, a: _Side, b: _Side) -> tuple[Counts, Counts]:
     """The cells that are compared: neighbours joined where there is an order without gaps."""
     independence = a.independence, b.independence
     if binning.column.kind in ("numeric", "date"):
-        return neighbours(a.cells, b.cells, independence)
+        return neighbours(a.cells, b.cells, independence, by=binning.reference)
     return pooled(a.cells, b.cells, REST, independence)
 
 

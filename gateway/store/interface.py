@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from gateway.chunks import ChunkKey
+from gateway.monitoring.layout import Segment
 from gateway.names import Branch
 
 #: What is counted: a tuple of words whose first says the kind of count.
@@ -57,6 +58,32 @@ class Store(Protocol):
         """Add the counts of one part of a chunk; False, and nothing, if it was added before."""
         ...
 
+    def has(self, key: ChunkKey, part: str) -> bool:
+        """Was this part of the chunk added, or taken?"""
+        ...
+
+    def recall(self, room: str) -> dict[str, bytes]:
+        """All that is remembered in a room, by name."""
+        ...
+
+    def remember(
+        self,
+        changes: Mapping[tuple[str, str], bytes | None],
+        *,
+        taken: tuple[ChunkKey, str] | None = None,
+        outgoing: Iterable[Segment] = (),
+    ) -> bool:
+        """Change, all at once, what stands under (room, name), None taking it away.
+
+        `taken` is the part of a chunk that the changes come from: False, and nothing, if it was
+        taken before. `outgoing` are segments that come from no chunk of a front.
+        """
+        ...
+
+    def outgoing(self) -> list[Segment]:
+        """Those that were handed in and are not `forget`-ten, by key."""
+        ...
+
     def totals(self, kind: str) -> dict[Name, int]:
         """The sums of every name whose first word is `kind`."""
         ...
@@ -70,7 +97,10 @@ class Store(Protocol):
         ...
 
     def forget(self, key: ChunkKey) -> None:
-        """The chunk is gone: its confirmations are no longer asked for. Its counts stay counted."""
+        """The chunk is gone: its confirmations are no longer asked for, nor its `outgoing`.
+
+        Its counts stay counted.
+        """
         ...
 
     def publication(self, branch: Branch) -> Publication: ...

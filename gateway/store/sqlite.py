@@ -16,6 +16,7 @@ from typing import Self
 
 from gateway.chunks import ChunkKey
 from gateway.errors import StateError
+from gateway.monitoring.layout import Segment
 from gateway.names import Branch
 from gateway.store.interface import Name, Publication, Push
 
@@ -36,6 +37,17 @@ MIGRATIONS = (
         PRIMARY KEY (writer, number, branch)
     ) WITHOUT ROWID;
     CREATE TABLE publication (branch TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE memory (
+        room TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL,
+        PRIMARY KEY (room, name)
+    );
+    CREATE TABLE outgoing (
+        writer TEXT NOT NULL, number INTEGER NOT NULL, path TEXT NOT NULL,
+        kind TEXT NOT NULL, branch TEXT NOT NULL, content BLOB NOT NULL, row_count INTEGER NOT NULL,
+        PRIMARY KEY (writer, number, path)
+    );
     """,
 )
 
@@ -75,6 +87,60 @@ class SqliteStore:
             )
         return True
 
+    def has(self, key: ChunkKey, part: str) -> bool:
+        with self._translated():
+            found = self._db.execute(
+                "SELECT 1 FROM counted WHERE writer = ? AND number = ? AND part = ?",
+                (key.writer, key.number, part),
+            )
+            return found.fetchone() is not None
+
+    def recall(self, room: str) -> dict[str, bytes]:
+        with self._translated():
+            found = self._db.execute("SELECT name, content FROM memory WHERE room = ?", (room,))
+            return dict(found)
+
+    def remember(
+        self,
+        changes: Mapping[tuple[str, str], bytes | None],
+        *,
+        taken: tuple[ChunkKey, str] | None = None,
+        outgoing: Iterable[Segment] = (),
+    ) -> bool:
+        with self._transaction() as db:
+            if taken is not None:
+                key, part = taken
+                inserted = db.execute(
+                    "INSERT OR IGNORE INTO counted VALUES (?, ?, ?)", (key.writer, key.number, part)
+                )
+                if not inserted.rowcount:
+                    return False
+            gone = [place for place, content in changes.items() if content is None]
+            db.executemany("DELETE FROM memory WHERE room = ? AND name = ?", gone)
+            db.executemany(
+                "INSERT OR REPLACE INTO memory VALUES (?, ?, ?)",
+                [(*place, content) for place, content in changes.items() if content is not None],
+            )
+            db.executemany(
+                "INSERT INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (*(s.key.writer, s.key.number), s.path, s.kind, s.branch, s.content, s.rows)
+                    for s in outgoing
+                ],
+            )
+        return True
+
+    def outgoing(self) -> list[Segment]:
+        with self._translated():
+            found = self._db.execute(
+                "SELECT writer, number, kind, branch, path, content, row_count FROM outgoing"
+                " ORDER BY writer, number, path"
+            )
+            return [
+                Segment(ChunkKey(writer, number), kind, Branch(branch), path, content, rows)
+                for writer, number, kind, branch, path, content, rows in found
+            ]
+
     def totals(self, kind: str) -> dict[Name, int]:
         with self._translated():
             found = self._db.execute("SELECT name, value FROM total WHERE kind = ?", (kind,))
@@ -97,9 +163,11 @@ class SqliteStore:
 
     def forget(self, key: ChunkKey) -> None:
         with self._transaction() as db:
-            db.execute(
-                "DELETE FROM confirmation WHERE writer = ? AND number = ?", (key.writer, key.number)
-            )
+            for table in ("confirmation", "outgoing"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE writer = ? AND number = ?",  # noqa: S608
+                    (key.writer, key.number),
+                )
 
     def publication(self, branch: Branch) -> Publication:
         with self._translated():

@@ -74,6 +74,7 @@ class Status:
         """Show in the metrics what is wrong as of now, with the repository and with writing."""
         repository, monitor = self._repository(), self._monitor()
         metrics.repository_up.set(repository["last_error"] is None)
+        metrics.drift.show(monitor.get("drift"))
         for cache, found in (("read", repository["cache"]), ("write", monitor.get("cache"))):
             if found:
                 metrics.cache_bytes[cache].set(found["bytes"])
@@ -106,6 +107,7 @@ class Status:
                 "monitor_pid": monitor.get("pid"),
                 "trouble": monitor.get("trouble"),
                 "cache": monitor.get("cache"),
+                "drift": _without(monitor.get("drift"), "branches", "rows"),
             },
             "spare_workers": self._fleet.spares.status,
             "branches": branches,
@@ -141,6 +143,7 @@ class Status:
             "repository": self._repository()["branches"].get(name),
             "monitoring": monitor.get("branches", {}).get(name),
             "recorded_rows": monitor.get("rows", {}).get(name, 0),
+            "drift": _drift(monitor.get("drift"), name),
             "model": await self._model_card(fingerprint) if fingerprint else None,
         }
 
@@ -165,6 +168,16 @@ class Status:
                 self._cards.clear()
             self._cards[fingerprint] = await asyncio.to_thread(_read_card, path)
         return self._cards[fingerprint]
+
+
+def _without(fields: dict[str, Any] | None, *names: str) -> dict[str, Any] | None:
+    return fields and {name: value for name, value in fields.items() if name not in names}
+
+
+def _drift(said: dict[str, Any] | None, name: Branch) -> dict[str, Any] | None:
+    """The verdict on the branch's last window; its figures stand on a page of their own."""
+    found = (said or {}).get("branches", {}).get(name)
+    return found and {key: found.get(key) for key in ("severity", "drifted", "window_end")}
 
 
 def _read_card(path: Path) -> Any:

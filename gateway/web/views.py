@@ -1,11 +1,13 @@
 """GET /branches/{branch}/monitoring/{kind}.csv: the flat files of the seed layout, as views.
 
 Nothing of that name is written into git; the rows are those of the branch's published segments.
+Beside them `drift`, which is what the monitor says of a branch and no rows of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
@@ -14,17 +16,24 @@ from starlette.responses import Response, StreamingResponse
 from gateway.errors import NotFound
 from gateway.monitoring.layout import Kind
 from gateway.names import Branch
+from gateway.web.drift import Drift
 from gateway.web.status import Status
 
-KINDS: tuple[Kind, ...] = ("predictions", "decisions")
+KINDS: tuple[Kind, ...] = ("predictions", "drift", "decisions")
 
 
 class Views:
     """Streams one branch's segments of a kind as one CSV."""
 
-    def __init__(self, status: Status, export: Callable[[Branch, Kind], Iterator[bytes]]) -> None:
+    def __init__(
+        self,
+        status: Status,
+        export: Callable[[Branch, Kind], Iterator[bytes]],
+        drift_folder: Path,
+    ) -> None:
         self._status = status
         self._export = export
+        self.drift = Drift(status, drift_folder).answer
 
     async def csv(self, request: Request) -> Response:
         branch = self._status.known(request.path_params["branch"])

@@ -21,9 +21,9 @@ from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable
 from gateway.monitoring.commits import Wording
 from gateway.monitoring.folder_shelf import FolderShelf
-from gateway.monitoring.layout import parse_path
+from gateway.monitoring.layout import Segment, parse_path
 from gateway.monitoring.publisher import Policy, Publisher, side_branch
-from gateway.monitoring.segments import Segment, contents_of
+from gateway.monitoring.segments import contents_of
 from gateway.names import Branch
 from gateway.repositories.folder import Folder
 from gateway.store import Store

@@ -19,8 +19,9 @@ from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable, StaleTip
 from gateway.monitoring.commits import Wording, build
 from gateway.monitoring.git_shelf import GitShelf
+from gateway.monitoring.layout import Segment
 from gateway.monitoring.publisher import Policy, Publisher, side_branch
-from gateway.monitoring.segments import Segment, contents_of
+from gateway.monitoring.segments import contents_of
 from gateway.names import Branch, Commit
 from gateway.repositories.git import Git
 from gateway.store import Store

@@ -12,11 +12,13 @@ from chunkfiles import header, request, request_id, write
 from gitrepo import Remote
 from monitorprocess import pushed_rows
 
+from gateway.monitoring.drift.files import GitFiles
 from gateway.monitoring.git_shelf import GitShelf
 from gateway.monitoring.monitor import Finishing, Monitor
 from gateway.monitoring.monitor_settings import Monitoring, MonitorSettings
 from gateway.names import Branch
 from gateway.repositories.credentials import Credentials
+from gateway.repositories.data import BranchData
 from gateway.repositories.git import Git
 from gateway.store.sqlite import SqliteStore
 
@@ -41,6 +43,7 @@ class Clocked:
                 str(remote.path), state, monitoring, (PROD, DEV), Credentials(), "stamp"
             ),
             GitShelf(git),
+            GitFiles(BranchData(git, state / "data")),
             store,
             Finishing(10.0),
             clock=lambda: self.at,

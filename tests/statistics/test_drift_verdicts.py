@@ -320,13 +320,19 @@ class TestBetweenBranches:
         drift = self.compared({"x": 1.0})["x"]
         assert (drift.severity, drift.reason) == ("critical", "split;distribution")
 
-    @pytest.mark.parametrize("column", [PREDICTION, SCORE, LATENCY])
+    @pytest.mark.parametrize("column", [PREDICTION, SCORE])
     def test_what_is_made_of_answers_differs_by_the_model_and_is_no_alarm(
         self, column: str
     ) -> None:
         found = self.compared({column: 1.0})
         assert (found[column].severity, found[column].reason) == ("warn", "model;distribution")
         assert found["x"].severity == "ok"
+
+    def test_latency_is_told_and_never_alarmed(self) -> None:
+        found = self.compared({LATENCY: 3.0})[LATENCY]
+        assert (found.severity, found.reason) == ("ok", "")
+        assert found.psi is not None
+        assert found.psi > 1
 
     def test_a_stray_value_on_one_side_is_no_broken_split(self) -> None:
         bins = Bins(profile_of({"x": numbers(NORMAL)}))

@@ -1,0 +1,82 @@
+"""Drift's turns: which chunks are taken when, how far time has come, what is done when it is late.
+
+Never in the way of publishing: a turn is short, and what cannot be measured is passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+from gateway.chunks import ChunkError, ChunkFile, ChunkKey
+from gateway.errors import StateError
+from gateway.monitoring.backlog import Backlog
+from gateway.monitoring.drift.keeper import Drift
+from gateway.monitoring.drift.references import NotYet
+from gateway.monitoring.monitor_settings import MonitorSettings
+
+log = logging.getLogger(__name__)
+
+#: Seconds of one turn.
+_TURN = 2.0
+#: Rows that may wait; of more, only a part is counted.
+MOST_LAG = 1_000_000
+
+
+class Measuring:
+    """Feeds the keeper of drift from the backlog."""
+
+    def __init__(self, drift: Drift, backlog: Backlog, clock: Callable[[], float]) -> None:
+        self._drift = drift
+        self._backlog = backlog
+        self._clock = clock
+        self._lag = 0
+        self._trouble: str | None = None
+        #: There was no time for all that waits.
+        self.is_behind = False
+
+    def step(self, settings: MonitorSettings, watermark: float, stop: Callable[[], bool]) -> None:
+        """Take chunks for a while, then close the windows that are over.
+
+        All rows before `watermark` (Unix time) are in sealed chunks that the backlog knows.
+        """
+        until = self._clock() + _TURN
+        waiting = [one for one in self._backlog.chunks() if self.holds(one.file.key)]
+        self._lag = sum(one.rows for one in waiting)
+        self._trouble = None
+        for taken, one in enumerate(waiting):
+            if stop() or self._clock() > until or not self._take(one.file, settings):
+                watermark = min(watermark, *(left.opened.timestamp() for left in waiting[taken:]))
+                break
+            self._lag -= one.rows
+        self.is_behind = self._lag > 0 and self._trouble is None
+        self._drift.close(watermark, settings)
+        self._drift.show(settings.branches, settings)
+
+    def holds(self, key: ChunkKey) -> bool:
+        """Is the chunk still needed?"""
+        return self._drift.holds(key)
+
+    def status(self, settings: MonitorSettings) -> dict[str, Any]:
+        """For the monitor's document."""
+        return {**self._drift.status(settings, self._lag), "trouble": self._trouble}
+
+    def _take(self, file: ChunkFile, settings: MonitorSettings) -> bool:
+        """False if it has to wait, and all that comes after it."""
+        every = max(1, ceil(self._lag / MOST_LAG))
+        try:
+            self._drift.take(file, settings, every)
+        except NotYet as error:
+            self._trouble = f"rows wait for a reference: {error}"
+            return False
+        except (ChunkError, FileNotFoundError):
+            self._drift.pass_over(file.key)
+        except (StateError, OSError):
+            raise
+        except Exception:
+            # A defect of ours met one chunk: it must not hold up all the others.
+            log.exception("chunk %s is left out of drift", file.key)
+            self._drift.pass_over(file.key)
+        return True

@@ -1,0 +1,107 @@
+"""`gateway drift` and `gateway report`: they ask a running gateway, and speak for people."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from time import time
+from typing import NoReturn
+
+import click
+
+from gateway.errors import GatewayError, StateError
+from gateway.names import Branch, InvalidName
+from gateway.reporting.document import RANKS, Severity
+from gateway.reporting.fetching import Pages, Refused, url_in
+from gateway.reporting.terminal import terminal
+
+_branch = click.argument("branch")
+_url = click.option("--url", help="The gateway, such as http://127.0.0.1:8080; else FILE says it.")
+_file = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path("gateway.yaml"),
+    show_default=True,
+    help="The file whose `listen` says where the gateway is.",
+)
+
+
+@click.command()
+@_branch
+@_url
+@_file
+@click.option("--all", "whole", is_flag=True, help="Every column, not the 20 worst alone.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["warn", "alert", "critical"]),
+    help="Exit code 1 from this severity on, for CI; a broken split counts, models that differ"
+    " do not.",
+)
+def drift(branch: str, url: str | None, file: Path, whole: bool, fail_on: Severity | None) -> None:
+    """Show how far the rows of BRANCH drifted, as its running gateway says.
+
+    Beside each column stand its distribution in the reference and, after the bar, that of the last
+    window. Exit codes: 0, 1 as --fail-on says, 2 if the gateway could not be asked.
+    """
+    try:
+        found = Pages(url or url_in(file)).drift(Branch(branch))
+    except (InvalidName, GatewayError) as error:
+        _fail(error)
+    _echo(terminal(found, shutil.get_terminal_size((120, 24)).columns, whole=whole))
+    sys.exit(fail_on is not None and found.rank >= RANKS[fail_on])
+
+
+@click.command()
+@_branch
+@_url
+@_file
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; - is stdout.",
+)
+def report(branch: str, url: str | None, file: Path, output: Path) -> None:
+    """Write the drift of BRANCH as one HTML page that needs no network.
+
+    It shows what changed most, each column then and now, and over the windows that are published.
+    """
+    from gateway.reporting.history import parse_history
+    from gateway.reporting.page import featured, page
+
+    try:
+        name = Branch(branch)
+        pages = Pages(url or url_in(file))
+        found = pages.drift(name)
+        trouble = None
+        try:
+            columns = {one.column for one in featured(found)}
+            history = parse_history(pages.history(name), columns)
+        except Refused as error:
+            history, trouble = {}, str(error)
+    except (InvalidName, GatewayError) as error:
+        _fail(error)
+    content = page(found, history, written=time(), trouble=trouble).encode()
+    if output == Path("-"):
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        _fail(StateError(f"cannot be written: {error.strerror}", where=str(output)))
+    click.echo(f"{output} is written", err=True)
+
+
+def _echo(text: str) -> None:
+    """To a terminal in colour; what its encoding lacks becomes question marks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, errors="replace").decode(encoding), nl=False)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(str(error), err=True)
+    sys.exit(2)
