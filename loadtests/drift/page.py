@@ -25,8 +25,8 @@ Why they differ:
   without any allow for 2.7 %.
 - **mean smoothness** (one value of 1e6): one row of a window is no drift, and it widens no bin.
 - **plan** (a new category in 10 % of the rows): Evidently's chi² expects none of a category that
-  the reference lacks, so that one row of it makes p 0. Ours warns of 20 rows; 500 are beyond what 426 rows may
-  have missed, and it names them.
+  the reference lacks, so that one row of it makes p 0. Ours warns of 20 rows;
+  500 are beyond what 426 rows may have missed, and it names them.
 - **heavy**: nothing was done to it, nor to the others.
 """
 _INTRODUCTION = """# Drift
