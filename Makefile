@@ -6,7 +6,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system load soak bulkhead bench bench-reloads lint clean
+.PHONY: help setup demo test test-system load soak bulkhead bench bench-reloads drift-tables drift-bench \
+	drift-compare lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +50,20 @@ bench: setup  ## the race with its peers, about an hour; ARGS=--quick for a smok
 bench-reloads: setup  ## fifty reloads under load: failures, latency, time to serve, memory
 	@$(BIN)/python -m loadtests.reloads $(ARGS)
 
+drift-tables: setup  ## false alarms and power of drift's verdicts, simulated; two minutes
+	@$(BIN)/python -m loadtests.drift tables $(ARGS)
+
+drift-bench: setup  ## rows a second that drift's windows take in
+	@$(BIN)/python -m loadtests.drift bench $(ARGS)
+
+drift-compare: setup  ## our verdicts beside Evidently's and NannyML's; installs them in .drift
+	@$(BIN)/python -m loadtests.drift compare $(ARGS)
+
 lint: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
 clean:  ## remove what the others made
-	rm -rf .venv .demo .gateway .bench .bulkhead .load .soak .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .demo .gateway .bench .bulkhead .drift .load .soak .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	find gateway loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -80,8 +80,14 @@ def own_place(root: Path) -> Place:
 
 
 def peer_place(root: Path, name: str, *, required: Path | None = None) -> Place:
-    """The environment of a peer, built from its requirements; Missing where that fails."""
-    requirements = required or HERE / "requirements" / f"{name}.txt"
+    """The environment of a peer with its trained models; Missing where that fails."""
+    place = installed(root, name, required or HERE / "requirements" / f"{name}.txt")
+    _train(place)
+    return place
+
+
+def installed(root: Path, name: str, requirements: Path) -> Place:
+    """An environment of its own, built from its requirements; Missing where that fails."""
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(folder / "venv" / "bin" / "python", folder)
@@ -95,7 +101,6 @@ def peer_place(root: Path, name: str, *, required: Path | None = None) -> Place:
         pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
         run([place.python, *pip, "--requirement", requirements], folder, _INSTALL_SECONDS)
         mark.write_text(wanted)
-    _train(place)
     return place
 
 

@@ -1,0 +1,1 @@
+"""What drift detection is worth: how often it cries wolf, what it sees, what it costs."""
