@@ -398,7 +398,7 @@ def test_rows_wait_for_what_is_away_for_so_long_and_then_go_on_without(
         with pytest.raises(NotYet, match=str(failure.args[-1])[:8]):
             kept.take(path)
         assert kept.report()["state"] == "waiting"
-        kept.now += 10
+        kept.now += 2
         asked += 1
     assert len(files.asked) < asked / 2, "asking takes time, which publishing needs"
     kept.take(path)

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from driftdocs import document, history_of, people
 from gitrepo import Remote
 from running import Gateway, serve_py
+from waiting import wait_until
 
 from gateway.cli import main
 
@@ -76,7 +77,8 @@ def test_a_real_gateway_is_asked_where_its_file_says_it_listens(
     gateways.append(gateway)
     gateway.start()
     file = gateway.folder / ".gateway" / "drift" / "team~exp.json"
-    file.parent.mkdir(exist_ok=True)
+    # The monitor writes what it knows once, and again when there is news: here there is none.
+    wait_until(file.exists)
     file.write_text(json.dumps({**moved, "branch": "team/exp"}))
     config = tmp_path / "gateway.yaml"
     port = gateway.url.rpartition(":")[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 from driftdocs import document, people
 from gitrepo import Remote
 from running import Gateway, serve_py
+from waiting import wait_until
 
 BRANCHES = {"prod": {"weight": 1}, "team/exp": {"weight": 1}, "team/drift": {"weight": 1}}
 
@@ -21,7 +22,8 @@ def test_the_document_of_a_branch_is_handed_on_and_one_without_waits(
     gateways.append(found)
     found.start()
     file = found.folder / ".gateway" / "drift" / "team~exp.json"
-    file.parent.mkdir(exist_ok=True)
+    # The monitor writes what it knows once, and again when there is news: here there is none.
+    wait_until(lambda: len(list(file.parent.glob("*.json"))) == len(BRANCHES))
     moved = document(people(1, 500, "before"), people(2, 500, "moved"), branch="team/exp")
     file.write_text(json.dumps(moved))
 
@@ -30,6 +32,7 @@ def test_the_document_of_a_branch_is_handed_on_and_one_without_waits(
         assert answer.headers["content-type"] == "application/json"
         assert answer.content == file.read_bytes()
 
+    (file.parent / "prod.json").unlink()
     waiting = found.get("/branches/prod/drift").json()
     assert waiting.keys() == answer.json().keys()
     assert (waiting["branch"], waiting["state"]) == ("prod", "waiting")
