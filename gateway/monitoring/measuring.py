@@ -57,7 +57,8 @@ class Measuring:
             self._lag -= one.rows
         self.is_behind = self._lag > 0 and self._trouble is None
         try:
-            self._drift.close(watermark, settings)
+            is_all = self._drift.close(watermark, settings, lambda: self._clock() > until)
+            self.is_behind |= not is_all
             self._drift.show(settings, self._trouble)
         except (StateError, OSError):
             raise

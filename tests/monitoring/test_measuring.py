@@ -28,6 +28,8 @@ from gateway.monitoring.monitor import Finishing, Monitor
 from gateway.names import Branch
 from gateway.repositories.data import BranchData
 from gateway.repositories.git import Git
+from gateway.statistics.drift import ColumnDrift, Rules, of_reference
+from gateway.statistics.window import Window
 from gateway.store.sqlite import SqliteStore
 
 HOUR = 3600.0
@@ -89,6 +91,27 @@ def test_a_turn_ends_in_time_and_the_rest_is_lag(turns: Turns) -> None:
         lags.append((turns.status()["lag_rows"], turns.measuring.is_behind, len(turns.taken)))
     assert lags == [(300, True, 2), (100, True, 4), (0, False, 5)]
     assert [key.number for key in turns.taken] == [1, 2, 3, 4, 5]
+
+
+def test_a_turn_does_not_close_all_windows_of_a_week_either(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(window: Window, rules: Rules) -> list[ColumnDrift]:
+        turns.kept.now += 1.5
+        return of_reference(window, rules)
+
+    monkeypatch.setattr("gateway.monitoring.drift.closing.of_reference", slow)
+    for number in range(5):
+        turns.kept.traffic.chunk(number * HOUR, 300)
+    found = []
+    for _ in range(4):
+        turns.step()
+        found.append((len(turns.kept.written()) // 2, turns.measuring.is_behind))
+        turns.kept.restart()
+        turns.measuring = Measuring(turns.kept.drift, turns.backlog, lambda: turns.kept.now)
+    assert found == [(2, True), (4, True), (5, False), (5, False)]
+    starts = [row["window_start"][11:13] for row in turns.kept.written()[::2]]
+    assert starts == ["10", "11", "12", "13", "14"]
 
 
 def test_a_turn_of_slow_chunks_takes_one_and_one_that_is_to_stop_none(turns: Turns) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,15 +55,19 @@ class Closing:
         #: End of the last window, Unix time.
         self.latest = 0.0
 
-    def close(self, watermark: float) -> None:
-        """Close what ends by then."""
+    def close(self, watermark: float, is_over: Callable[[], bool]) -> bool:
+        """Close what ends by then; False if there was no time for all, and at least one."""
         for stream, series in sorted(self._book.series.items(), key=lambda item: str(item[0])):
             before = series.extent
             for closed in series.due(watermark):
                 self.latest = max(self.latest, closed.end)
                 self._close(stream, series, closed)
+                if is_over():
+                    self.changed.add(stream)
+                    return False
             if series.extent != before:
                 self.changed.add(stream)
+        return True
 
     def _close(self, stream: Stream, series: Series, closed: Closed) -> None:
         try:

@@ -99,15 +99,24 @@ class Drift:
         """Nobody will ask for other chunks any more."""
         self._taken = {key for key in self._taken if key in keys}
 
-    def close(self, watermark: float, settings: MonitorSettings) -> None:
-        """Close the windows that end by then (Unix time), and hand in what is written of them."""
+    def close(
+        self,
+        watermark: float,
+        settings: MonitorSettings,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Close the windows that end by then (Unix time), and hand in what is written of them.
+
+        False if there is more, since the time `is_over`.
+        """
         with self._all_or_nothing() as book:
             closing = Closing(book, settings)
-            closing.close(watermark)
+            is_all = closing.close(watermark, is_over)
             if closing.changed:
                 outgoing = self._segments(book, closing)
                 changes = book.saved(closing.changed, closing.reported)
                 self._store.remember(changes | book.forget_old(watermark), outgoing=outgoing)
+        return is_all
 
     @staticmethod
     def _segments(book: Book, closing: Closing) -> list[Segment]:
