@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from loadtests.bench.machine import machine
-from loadtests.drift import comparison, simulation, throughput
+from loadtests.drift import comparison, monitored, simulation, throughput
 from loadtests.drift.page import page
 from loadtests.drift.records import Compared, Figures, Part, Tables, Throughput
 
@@ -49,7 +49,7 @@ def bench(figures: Figures, _root: Path, _runs: int) -> None:
     """Measure rows a second."""
     part = _part("branch-gateway", "numpy", "scipy")
     started = time.monotonic()
-    lines = [*throughput.measured(_say)]
+    lines = [*throughput.measured(_say), *monitored.measured(_say)]
     part.seconds = time.monotonic() - started
     figures.bench = Throughput(part, lines)
 

@@ -89,6 +89,20 @@ def _refusing(*_: object, **__: object) -> Any:
     raise StateError("the store failed: disk full")
 
 
+def test_a_memory_that_cannot_be_read_is_begun_anew_and_said(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.chunk(0, 300)
+    (name,) = kept.store.recall("series")
+    kept.store.remember({("series", name): b"of a later version"})
+    kept.restart()
+    kept.chunk(900, 300)
+    kept.close()
+    assert "begun anew" in caplog.text
+    assert {row["n"] for row in kept.written()} == {"300"}
+    assert kept.status()["rows"] == {"prod": 300}
+
+
 def test_rows_of_a_chunk_that_was_passed_over_are_left_out_also_after_a_restart(kept: Kept) -> None:
     path = kept.traffic.chunk(0, 300)
     key = path.parent.name, int(path.stem)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.chunks import ChunkKey
+from gateway.monitoring.drift import profiles, references
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.profiles import Profiles
 from gateway.monitoring.drift.references import Changes, References
@@ -23,6 +24,8 @@ from gateway.names import Branch
 from gateway.store import Store
 
 _SERIES, _REPORT, _STATE = "series", "drift report", ("drift", "state")
+#: All that is remembered of drift.
+ROOMS = (*references.ROOMS, profiles.ROOM, _SERIES, _REPORT, _STATE[0])
 #: Seconds after which a stream without rows is forgotten, unless it is its branch's newest.
 _FORGOTTEN = 7 * 86400.0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.chunks import Chunk, ChunkFile, ChunkKey
-from gateway.monitoring.drift.book import Book
+from gateway.errors import StateError
+from gateway.monitoring.drift.book import ROOMS, Book
 from gateway.monitoring.drift.closing import Closing
 from gateway.monitoring.drift.documents import document, summary
 from gateway.monitoring.drift.files import BranchFiles
@@ -28,6 +30,8 @@ from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.state import write_atomically
 from gateway.store import Store
+
+log = logging.getLogger(__name__)
 
 #: The part of a chunk that drift takes.
 PART = "drift"
@@ -53,8 +57,20 @@ class Drift:
     @property
     def _book(self) -> Book:
         if self._opened is None:
-            self._opened = self._open()
+            try:
+                self._opened = self._open()
+            except (StateError, OSError):
+                raise
+            except Exception:
+                # Such as what a later version left. Publishing must not end for it.
+                log.exception("what was remembered of drift cannot be read, and is begun anew")
+                self._forget_all()
+                self._opened = self._open()
         return self._opened
+
+    def _forget_all(self) -> None:
+        recall = self._store.recall
+        self._store.remember({(room, name): None for room in ROOMS for name in recall(room)})
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[Book]:

@@ -13,7 +13,7 @@ from gateway.statistics.reference import Profile, ReferenceColumn, encode_profil
 from gateway.statistics.window import Bins
 from gateway.store import Store
 
-_ROOM = "profile"
+ROOM = "profile"
 
 
 class Profiles:
@@ -22,7 +22,7 @@ class Profiles:
     def __init__(self, store: Store) -> None:
         self._kept = {
             name: Bins(msgspec.json.decode(data, type=Profile))
-            for name, data in store.recall(_ROOM).items()
+            for name, data in store.recall(ROOM).items()
         }
 
     def of(self, name: str) -> Bins:
@@ -34,14 +34,14 @@ class Profiles:
         if profile.id in self._kept:
             return profile.id, {}
         self._kept[profile.id] = Bins(profile)
-        return profile.id, {(_ROOM, profile.id): encode_profile(profile)}
+        return profile.id, {(ROOM, profile.id): encode_profile(profile)}
 
     def keep_only(self, named: Collection[str]) -> dict[tuple[str, str], bytes | None]:
         """Forget the others; what the store is to forget with them."""
         gone = self._kept.keys() - set(named)
         for name in gone:
             del self._kept[name]
-        return {(_ROOM, name): None for name in gone}
+        return {(ROOM, name): None for name in gone}
 
 
 def without(profile: Profile, hidden: Collection[str]) -> Profile:

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 SERVED_ROWS = 5000
 REFERENCE_FILE = "metrics/reference.json"
 _MOST_BYTES = 64 * 1024 * 1024
-_ROOM, _SAMPLES = "reference", "sample"
+_ROOM, _SAMPLES = ROOMS = "reference", "sample"
 
 Changes = dict[tuple[str, str], bytes | None]
 
@@ -125,8 +125,7 @@ class References:
 
     def forget(self, stream: str) -> Changes:
         self._known.pop(stream, None)
-        samples = self._store.recall(_sample_room(stream))
-        return {(_ROOM, stream): None, **{(_sample_room(stream), name): None for name in samples}}
+        return {(_ROOM, stream): None, **dict.fromkeys(self._sample_places(stream))}
 
     # A file of the branch
 
@@ -311,8 +310,8 @@ class References:
         sample = self._sampled(known, blocks, hidden)
         if rows < SERVED_ROWS:
             changes = self._note(stream, msgspec.structs.replace(known, collected=rows))
-            return {**changes, (_sample_room(stream), chunk): json.dumps(sample).encode()}
-        columns = _joined([*self._samples(stream).values(), sample])
+            return {**changes, (_SAMPLES, f"{stream} {chunk}"): json.dumps(sample).encode()}
+        columns = _joined([*self._samples(stream), sample])
         return self._complete(stream, known, columns, rows, ts)
 
     def _sampled(
@@ -327,9 +326,15 @@ class References:
                 found.setdefault(name, []).extend(map(_plain, values))
         return found
 
-    def _samples(self, stream: str) -> Mapping[str, Any]:
-        room = self._store.recall(_sample_room(stream))
-        return {name: json.loads(data) for name, data in sorted(room.items())}
+    def _sample_places(self, stream: str) -> dict[tuple[str, str], bytes]:
+        """What was collected, by where it stands; in the order of its chunks."""
+        collected = sorted(self._store.recall(_SAMPLES).items())
+        return {
+            (_SAMPLES, name): data for name, data in collected if name.rpartition(" ")[0] == stream
+        }
+
+    def _samples(self, stream: str) -> list[Mapping[str, Any]]:
+        return [json.loads(data) for data in self._sample_places(stream).values()]
 
     def _complete(
         self, stream: str, known: Known, columns: Mapping[str, list[Any]], rows: int, ts: str
@@ -347,12 +352,7 @@ class References:
             profile = completed(self._profiles.of(known.profile).profile, served)
         name, changes = self._profiles.add(profile)
         noted = self._note(stream, msgspec.structs.replace(known, profile=name, collected=None))
-        old = {(_sample_room(stream), chunk): None for chunk in self._samples(stream)}
-        return {**changes, **noted, **old}
-
-
-def _sample_room(stream: str) -> str:
-    return f"{_SAMPLES} {stream}"
+        return {**changes, **noted, **dict.fromkeys(self._sample_places(stream))}
 
 
 def _ordered(names: Sequence[str]) -> list[str]:
