@@ -19,7 +19,7 @@ from mounted import Mounted
 
 from gateway.errors import ContentAway, RemoteUnavailable
 from gateway.monitoring.drift.files import BranchFiles, FolderFiles, GitFiles
-from gateway.monitoring.drift.tries import PATIENCE, NotYet
+from gateway.monitoring.drift.tries import PATIENCE, NotYet, Tries
 from gateway.monitoring.monitor_settings import ReferenceSettings
 from gateway.repositories.data import BranchData
 from gateway.repositories.folder import Folder
@@ -406,6 +406,26 @@ def test_rows_wait_for_what_is_away_for_so_long_and_then_go_on_without(
     assert str(failure.args[-1]) in trouble(kept)
     kept.take(path)
     assert kept.status()["rows"] == {"prod": 300}
+
+
+def test_what_takes_long_to_fail_is_asked_for_rarely() -> None:
+    now = 0.0
+    tries = Tries(lambda: now)
+    began = tries.begun()
+    now = 60.0
+    assert not tries.failed("a", began, "too slow")
+    now = 60.0 + 4 * 60.0 - 1
+    assert tries.refusal("a") == "too slow"
+    assert tries.refusal("b") is None
+    now += 2
+    assert tries.refusal("a") is None
+    assert not tries.failed("a", tries.begun(), "no route")
+    now += 6
+    assert tries.refusal("a") is None, "what fails at once may be asked for soon"
+    now = PATIENCE
+    assert tries.failed("a", tries.begun(), "no route")
+    tries.succeeded("a")
+    assert not tries.failed("a", tries.begun(), "away again")
 
 
 def test_a_remote_that_comes_back_gives_the_reference(

@@ -7,7 +7,7 @@ from math import inf
 
 #: Seconds that rows wait for a reference which cannot be fetched now.
 PATIENCE = 600.0
-#: Seconds between two tries, and how much longer than a try took: it keeps publishing waiting.
+#: Seconds between two tries at least, and how many times what a try took: publishing waits for it.
 _PAUSE, _PAUSES = 5.0, 4.0
 
 
