@@ -142,7 +142,7 @@ class DriftMetrics(Collector):
         yield rows
         yield CounterMetricFamily(
             "gateway_drift_left_out_rows",
-            "Rows left out of windows because the monitor could not keep up.",
+            "Rows left out of windows: the monitor could not keep up, or not read their chunk.",
             value=self._said.left_out_rows,
         )
 

@@ -12,16 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gateway.statistics.counts import text_of
-from gateway.statistics.drift import (
-    ColumnDrift,
-    Rules,
-    between,
-    confirmed,
-    is_whole,
-    of_reference,
-    worst,
-)
+from gateway.statistics.drift import Rules, between, confirmed, is_whole, of_reference, worst
 from gateway.statistics.reference import PREDICTION, Profile, ReferenceColumn
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Bins, Window
 
 _RATES = ["missing_rate", "missing_rate_ref", "invalid_rate", "out_of_range_rate"]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gateway.statistics.drift import ColumnDrift, Rules, of_reference
+from gateway.statistics.drift import Rules, of_reference
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import Profile, ReferenceColumn
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Bins, Window
 
 Columns = Mapping[str, Sequence[Any]]

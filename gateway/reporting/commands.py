@@ -12,9 +12,10 @@ import click
 
 from gateway.errors import GatewayError, StateError
 from gateway.names import Branch, InvalidName
-from gateway.reporting.document import RANKS, Severity
+from gateway.reporting.document import RANKS
 from gateway.reporting.fetching import Pages, Refused, url_in
 from gateway.reporting.terminal import terminal
+from gateway.statistics.verdict import Severity
 
 _branch = click.argument("branch")
 _url = click.option("--url", help="The gateway, such as http://127.0.0.1:8080; else FILE says it.")

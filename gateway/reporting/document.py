@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.errors import GatewayError
+from gateway.statistics.verdict import ColumnDrift, Severity
 
-Severity = Literal["ok", "warn", "alert", "critical", "insufficient"]
 State = Literal["waiting", "collecting", "counting", "measured"]
 RANKS: dict[Severity | None, int] = {
     None: 0,
@@ -73,35 +74,14 @@ class Rules(msgspec.Struct, frozen=True):
     p: float | None = None
 
 
-class Column(msgspec.Struct, frozen=True):
-    """A verdict on one column, with its figures and both distributions by cell."""
+@dataclass(frozen=True, slots=True)
+class Column(ColumnDrift):
+    """A verdict on one column, with both distributions by cell."""
 
-    column: str
-    kind: str
-    n: int
-    n_ref: int
-    severity: Severity
-    reason: str = ""
-    missing_rate: float | None = None
-    missing_rate_ref: float | None = None
-    invalid_rate: float | None = None
-    out_of_range_rate: float | None = None
-    new_category_rate: float | None = None
-    mean: float | None = None
-    mean_ref: float | None = None
-    mean_shift_sd: float | None = None
-    psi: float | None = None
-    psi_null: float | None = None
-    js_distance: float | None = None
-    ks: float | None = None
-    chi2: float | None = None
-    df: float | None = None
-    p_tolerance: float | None = None
-    tolerance: float | None = None
     labels: tuple[str, ...] = ()
     reference: tuple[float, ...] = ()
     current: tuple[float, ...] = ()
-    new: dict[str, int] = {}
+    new: dict[str, int] = field(default_factory=dict)
 
     @property
     def skipped(self) -> bool:

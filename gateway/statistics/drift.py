@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
@@ -27,10 +26,9 @@ from gateway.statistics.measures import (
     wilson,
 )
 from gateway.statistics.reference import DERIVED, LATENCY, PREDICTION, SCORE
+from gateway.statistics.verdict import RANKS, ColumnDrift, Severity
 from gateway.statistics.window import Window
 
-Severity = Literal["ok", "warn", "alert", "critical", "insufficient"]
-RANKS: Mapping[str, int] = {"insufficient": 0, "ok": 0, "warn": 1, "alert": 2, "critical": 3}
 #: Shares of a column's tolerance from which on a drift is worth a look, and cannot wait.
 WARN, CRITICAL = 0.4, 4.0
 #: How much more of the rows than in the reference may be so.
@@ -50,40 +48,6 @@ class Rules:
 
     def of(self, column: str) -> float:
         return self.tolerances.get(column, self.tolerance)
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnDrift:
-    """One column's verdict; None where a figure has no meaning. Rates are shares of the rows."""
-
-    column: str
-    kind: str
-    n: int
-    n_ref: int
-    severity: Severity
-    #: Which rules fired, with `;` between them; else why nothing is said.
-    reason: str = ""
-    missing_rate: float | None = None
-    missing_rate_ref: float | None = None
-    invalid_rate: float | None = None
-    out_of_range_rate: float | None = None
-    new_category_rate: float | None = None
-    mean: float | None = None
-    mean_ref: float | None = None
-    mean_shift_sd: float | None = None
-    psi: float | None = None
-    psi_null: float | None = None
-    js_distance: float | None = None
-    ks: float | None = None
-    #: Of independent rows: X² times units a row.
-    chi2: float | None = None
-    df: int | None = None
-    p_tolerance: float | None = None
-    tolerance: float | None = None
-
-    @property
-    def rank(self) -> int:
-        return RANKS[self.severity]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 
-from gateway.statistics.drift import ColumnDrift, Rules, of_reference
+from gateway.statistics.drift import Rules, of_reference
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import Profile
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Bins, Window
 from loadtests.bench.places import Missing, installed, run
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.statistics.drift import ColumnDrift, Rules, of_reference
+from gateway.statistics.drift import Rules, of_reference
 from gateway.statistics.measures import p_tolerance
+from gateway.statistics.verdict import ColumnDrift
 from loadtests.drift.populations import POPULATIONS, Floats, bins_of, latent, window_of
 from loadtests.drift.rules import RULES
 

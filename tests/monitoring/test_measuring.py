@@ -28,7 +28,8 @@ from gateway.monitoring.monitor import Finishing, Monitor
 from gateway.names import Branch
 from gateway.repositories.data import BranchData
 from gateway.repositories.git import Git
-from gateway.statistics.drift import ColumnDrift, Rules, of_reference
+from gateway.statistics.drift import Rules, of_reference
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Window
 from gateway.store.sqlite import SqliteStore
 

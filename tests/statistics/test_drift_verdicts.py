@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 from drifting import bins_of, categorical, judged, numbers, profile_of, window_of
 
-from gateway.statistics.drift import (
-    ColumnDrift,
-    Rules,
-    Severity,
-    between,
-    confirmed,
-    is_whole,
-    of_reference,
-    worst,
-)
+from gateway.statistics.drift import Rules, between, confirmed, is_whole, of_reference, worst
 from gateway.statistics.measures import p_tolerance
 from gateway.statistics.reference import LATENCY, PREDICTION, SCORE, Profile, ReferenceColumn
+from gateway.statistics.verdict import ColumnDrift, Severity
 from gateway.statistics.window import Bins
 
 RULES = Rules()

@@ -16,9 +16,10 @@ import pytest
 from drifting import numbers
 from scipy.stats import chi2, chisquare, norm
 
-from gateway.statistics.drift import ColumnDrift, Rules, between, of_reference
+from gateway.statistics.drift import Rules, between, of_reference
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import Profile, ReferenceColumn
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Bins, Window
 
 Floats = npt.NDArray[np.float64]

@@ -17,16 +17,9 @@ from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.monitoring.segments import DECISION_COLUMNS, DRIFT_COLUMNS, Rows
 from gateway.names import Branch
-from gateway.statistics.drift import (
-    ColumnDrift,
-    Rules,
-    between,
-    confirmed,
-    is_whole,
-    of_reference,
-    worst,
-)
+from gateway.statistics.drift import Rules, between, confirmed, is_whole, of_reference, worst
 from gateway.statistics.reference import DERIVED, SCHEMA_VERSION
+from gateway.statistics.verdict import ColumnDrift
 from gateway.statistics.window import Window
 from gateway.timestamps import rfc3339
 

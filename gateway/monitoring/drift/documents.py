@@ -18,8 +18,9 @@ from gateway.monitoring.drift.streams import Stream
 from gateway.monitoring.monitor_settings import DriftSettings, MonitorSettings
 from gateway.names import Branch
 from gateway.statistics.counts import Binning
-from gateway.statistics.drift import CRITICAL, RANKS, WARN, ColumnDrift, Rules
+from gateway.statistics.drift import CRITICAL, WARN, Rules
 from gateway.statistics.reference import LATENCY
+from gateway.statistics.verdict import RANKS, ColumnDrift
 from gateway.statistics.window import Window
 from gateway.timestamps import rfc3339
 
