@@ -25,10 +25,10 @@ from gateway.config import Config
 from gateway.config.document import MOST_BYTES
 from gateway.errors import GatewayError
 from gateway.journal import Journal
+from gateway.layout import Kind
 from gateway.metrics import Metrics
 from gateway.monitoring.child import MonitorChild
 from gateway.monitoring.export import export
-from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import SETTINGS_FILE, write_settings
 from gateway.monitoring.monitor_status import PushNews
 from gateway.names import Branch, Commit, Fingerprint

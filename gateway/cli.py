@@ -27,9 +27,9 @@ from gateway.config.document import (
     read_text,
 )
 from gateway.errors import GatewayError
+from gateway.layout import Kind
 from gateway.listening import bind, serve_until_told
 from gateway.monitoring.export import export as read_segments
-from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
 from gateway.reporting.commands import drift, report

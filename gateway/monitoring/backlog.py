@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.chunks import Chunk, ChunkError, ChunkFile, ChunkKey, sealed_chunks
-from gateway.monitoring.layout import Segment
+from gateway.layout import Segment
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.monitoring.segments import Contents, contents_of
 from gateway.names import Branch

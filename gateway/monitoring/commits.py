@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from gateway.chunks import ChunkKey
 from gateway.config.sections import GATEWAY, MESSAGE
 from gateway.errors import PushRefused
-from gateway.monitoring.layout import Kind, Segment, parse_path
+from gateway.layout import Kind, Segment, parse_path
 from gateway.names import Commit
 from gateway.repositories.git import Git
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import ContentError, MissingRef
+from gateway.layout import Kind, kind_folder, parse_path
 from gateway.monitoring.folder_shelf import FolderShelf
-from gateway.monitoring.layout import Kind, kind_folder, parse_path
 from gateway.monitoring.publisher import side_branch
 from gateway.monitoring.segments import COLUMNS
 from gateway.names import Branch

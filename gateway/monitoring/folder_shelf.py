@@ -16,8 +16,8 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.errors import PushRefused, RemoteUnavailable, RepositoryError, StaleTip
+from gateway.layout import Segment, parse_path
 from gateway.monitoring.commits import Wording
-from gateway.monitoring.layout import Segment, parse_path
 from gateway.monitoring.shelf import View
 from gateway.names import Branch
 from gateway.repositories.folder import (

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from gateway.errors import MissingRef, RepositoryError, StaleTip
+from gateway.layout import Segment
 from gateway.monitoring.commits import Wording, build, obstacle, paths_of
-from gateway.monitoring.layout import Segment
 from gateway.monitoring.shelf import View
 from gateway.names import Branch, Commit
 from gateway.repositories.git import DamagedCache, Git

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from itertools import groupby
 
-from gateway.monitoring.layout import Segment, parse_path
+from gateway.layout import Segment, parse_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.store import Outgoing, Store

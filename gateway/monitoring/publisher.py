@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from gateway.chunks import ChunkKey
 from gateway.errors import MissingRef, PushRefused, StaleTip
+from gateway.layout import Segment
 from gateway.monitoring.commits import Wording, expired
-from gateway.monitoring.layout import Segment
 from gateway.monitoring.shelf import Shelf
 from gateway.names import Branch
 from gateway.store import Publication, Push, Store

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.chunks import BadLine, Chunk, ChunkKey, Decision, Header, Log, Record, Request, Schema
+from gateway.layout import Kind, Segment, segment_path
 from gateway.monitoring.features import features_of
-from gateway.monitoring.layout import Kind, Segment, segment_path
 from gateway.monitoring.sampling import Sample
 from gateway.names import Branch
 from gateway.scores import score_of

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import RepositoryError
+from gateway.layout import Segment
 from gateway.monitoring.commits import Wording
-from gateway.monitoring.layout import Segment
 from gateway.names import Branch
 
 

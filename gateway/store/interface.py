@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from gateway.chunks import ChunkKey
-from gateway.monitoring.layout import Segment
+from gateway.layout import Segment
 from gateway.names import Branch
 
 #: What is counted: a tuple of words whose first says the kind of count.

@@ -16,7 +16,7 @@ from typing import Self
 
 from gateway.chunks import ChunkKey
 from gateway.errors import StateError
-from gateway.monitoring.layout import Segment
+from gateway.layout import Segment
 from gateway.names import Branch
 from gateway.store.interface import Name, Outgoing, Publication, Push
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from gateway.errors import NotFound
-from gateway.monitoring.layout import Kind
+from gateway.layout import Kind
 from gateway.names import Branch
 from gateway.web.drift import Drift
 from gateway.web.status import Status

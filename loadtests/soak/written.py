@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.demo.repository import git
-from gateway.monitoring.layout import parse_path
+from gateway.layout import parse_path
 from gateway.monitoring.publisher import side_branch
 
 _FOLDER = "monitoring/predictions"

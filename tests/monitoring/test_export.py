@@ -14,8 +14,8 @@ from mounted import Mounted
 
 from gateway.chunks import Chunk
 from gateway.errors import ContentError, MissingRef
+from gateway.layout import Kind
 from gateway.monitoring.export import export
-from gateway.monitoring.layout import Kind
 from gateway.monitoring.segments import DECISION_COLUMNS, PREDICTION_COLUMNS, contents_of
 from gateway.names import Branch
 from gateway.repositories.folder import Folder

@@ -19,9 +19,9 @@ from waiting import wait_until
 
 from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable
+from gateway.layout import Segment, parse_path
 from gateway.monitoring.commits import Wording
 from gateway.monitoring.folder_shelf import FolderShelf
-from gateway.monitoring.layout import Segment, parse_path
 from gateway.monitoring.publisher import Policy, Publisher, side_branch
 from gateway.monitoring.segments import contents_of
 from gateway.names import Branch

@@ -21,10 +21,10 @@ from starlette.responses import StreamingResponse
 
 from gateway.chunks import ChunkKey
 from gateway.cli import main
+from gateway.layout import Kind, Segment, parse_path, segment_path
 from gateway.monitoring.drift.files import GitFiles
 from gateway.monitoring.export import export
 from gateway.monitoring.git_shelf import GitShelf
-from gateway.monitoring.layout import Kind, Segment, parse_path, segment_path
 from gateway.monitoring.monitor import Finishing, Monitor
 from gateway.monitoring.outbox import Outbox
 from gateway.monitoring.segments import DRIFT_COLUMNS

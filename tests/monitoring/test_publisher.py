@@ -17,9 +17,9 @@ from gitrepo import Remote, git
 
 from gateway.chunks import Chunk, ChunkKey
 from gateway.errors import PushRefused, RemoteUnavailable, StaleTip
+from gateway.layout import Segment
 from gateway.monitoring.commits import Wording, build
 from gateway.monitoring.git_shelf import GitShelf
-from gateway.monitoring.layout import Segment
 from gateway.monitoring.publisher import Policy, Publisher, side_branch
 from gateway.monitoring.segments import contents_of
 from gateway.names import Branch, Commit

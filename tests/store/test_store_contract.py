@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from gateway.chunks import ChunkKey
 from gateway.errors import StateError
-from gateway.monitoring.layout import Kind, Segment, segment_path
+from gateway.layout import Kind, Segment, segment_path
 from gateway.names import Branch
 from gateway.store import Name, Outgoing, Publication, Push, Store
 from gateway.store.sqlite import MIGRATIONS, SqliteStore

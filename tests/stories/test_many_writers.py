@@ -19,7 +19,7 @@ from gitrepo import Remote, git
 from monitorprocess import MonitorProcess
 from waiting import wait_until
 
-from gateway.monitoring.layout import parse_path
+from gateway.layout import parse_path
 from gateway.monitoring.publisher import side_branch
 from gateway.names import Branch
 

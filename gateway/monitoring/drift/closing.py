@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gateway.layout import Kind
 from gateway.monitoring.drift.book import Book
 from gateway.monitoring.drift.documents import columns_shown, span
 from gateway.monitoring.drift.series import Closed, Series
 from gateway.monitoring.drift.streams import ALONE, ARM, BASELINE, Stream
-from gateway.monitoring.layout import Kind
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.monitoring.segments import DECISION_COLUMNS, DRIFT_COLUMNS, Rows
 from gateway.names import Branch

@@ -18,6 +18,7 @@ from typing import Any
 
 from gateway.chunks import Chunk, ChunkFile, ChunkKey
 from gateway.errors import StateError
+from gateway.layout import Segment, segment_path
 from gateway.monitoring.drift.book import ROOMS, Book
 from gateway.monitoring.drift.closing import Closing
 from gateway.monitoring.drift.documents import document, summary
@@ -25,7 +26,6 @@ from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.reading import Reading
 from gateway.monitoring.drift.references import Changes
 from gateway.monitoring.drift.tries import Tries
-from gateway.monitoring.layout import Segment, segment_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
 from gateway.state import write_atomically
