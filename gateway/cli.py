@@ -32,6 +32,7 @@ from gateway.listening import bind, serve_until_told
 from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
+from gateway.plan_command import plan
 from gateway.reporting.commands import drift, report
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
@@ -341,6 +342,7 @@ def demo(folder: Path, port: int) -> None:
 
 
 main.add_command(drift)
+main.add_command(plan)
 main.add_command(report)
 
 

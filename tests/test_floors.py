@@ -25,7 +25,7 @@ FLOORS = {
     3.5: "recording reload",  # what joins keepers
     3.6: "shadows",  # what comes after the record
     4: "web reporting",
-    5: "app listening cli profile_command demo __main__",  # the roof
+    5: "app listening cli profile_command plan_command demo __main__",  # the roof
 }
 STILL_TO_COME: set[str] = set()
 FORBIDDEN = {"utils", "base", "common", "helpers", "manager", "types", "logging", "server"}

@@ -1,0 +1,151 @@
+"""`gateway plan`: how long an experiment will take, before it is started, in plain words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from gateway.statistics.planning import Size
+
+#: The same question has the same answer.
+_SEED = 1
+_METHODS = {
+    "exact": "the exact method for rates",
+    "asymptotic": "the confidence sequence for means",
+}
+
+
+def _between(low: float, high: float) -> Any:
+    return _Number(low, high, min_open=True, max_open=True)
+
+
+class _Number(click.FloatRange):
+    """A range that also refuses what is no number at all, and infinities."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+_ANY = _Number()
+
+
+@click.command()
+@click.option("--baseline-rate", type=_between(0, 1), help="The baseline's rate, such as 0.1.")
+@click.option("--mean", type=_ANY, help="In its place: the baseline's mean, of a number a unit.")
+@click.option("--sd", type=_Number(0, min_open=True), help="With --mean: its standard deviation.")
+@click.option(
+    "--lift",
+    type=_ANY,
+    required=True,
+    help="The smallest change that would matter, as a part: 0.15 is from 10 % to 11.5 %.",
+)
+@click.option(
+    "--daily-units",
+    type=click.IntRange(min=1),
+    required=True,
+    help="Units (users) a day, of both branches, that were not there before.",
+)
+@click.option(
+    "--share", type=_between(0, 1), default=0.5, show_default=True, help="The candidate's part."
+)
+@click.option(
+    "--alpha",
+    type=_between(0, 0.5),
+    default=0.05,
+    show_default=True,
+    help="How often a difference may be claimed where there is none.",
+)
+@click.option(
+    "--power",
+    type=_between(0, 1),
+    default=0.8,
+    show_default=True,
+    help="How often an experiment of the fixed size is to see the change.",
+)
+def plan(
+    baseline_rate: float | None,
+    mean: float | None,
+    sd: float | None,
+    lift: float,
+    daily_units: int,
+    share: float,
+    alpha: float,
+    power: float,
+) -> None:
+    """Say how many units and days it takes to tell a candidate from the baseline.
+
+    Of a rate (--baseline-rate), or of a number that each unit has (--mean and --sd). One may look
+    at a running experiment at any time; beside it stands the size of a test with a single look.
+    """
+    if lift == 0:
+        raise click.BadParameter("must not be 0: no experiment shows that.", param_hint="--lift")
+    rules = {"share": share, "alpha": alpha, "power": power}
+    if mean is not None and sd is not None and baseline_rate is None:
+        size, question = _of_mean(mean, sd, lift, rules)
+    elif baseline_rate is not None and mean is None and sd is None:
+        size, question = _of_rate(baseline_rate, lift, rules)
+    else:
+        raise click.UsageError("Give either --baseline-rate, or --mean and --sd.")
+    click.echo(_said(size, f"{question} ({lift * 100:+.4g} %)", daily_units, rules))
+
+
+def _of_rate(baseline: float, lift: float, rules: dict[str, float]) -> tuple[Size, str]:
+    candidate = baseline * (1 + lift)
+    if not 0 < candidate < 1:
+        raise click.BadParameter(
+            f"must leave the candidate a rate between 0 and 1. Given: {lift:g}, which makes"
+            f" {baseline:g} into {candidate:.4g}.",
+            param_hint="--lift",
+        )
+    import numpy as np
+
+    from gateway.statistics.planning import size_of_rates
+
+    size = size_of_rates(baseline, candidate, np.random.default_rng(_SEED), **rules)
+    return size, f"A rate of {_percent(baseline)} against one of {_percent(candidate)}"
+
+
+def _of_mean(mean: float, sd: float, lift: float, rules: dict[str, float]) -> tuple[Size, str]:
+    if mean == 0:
+        raise click.BadParameter(
+            "must not be 0, since --lift is a part of it.", param_hint="--mean"
+        )
+    import numpy as np
+
+    from gateway.statistics.planning import size_of_means
+
+    size = size_of_means(mean * lift, sd, np.random.default_rng(_SEED), **rules)
+    return size, f"A mean of {mean:g} against one of {mean * (1 + lift):g}"
+
+
+def _said(size: Size, question: str, daily_units: int, rules: dict[str, float]) -> str:
+    from gateway.statistics.planning import RUNS
+
+    rows = [
+        ("looking at any time, half are decided within", size.half),
+        ("looking at any time, nine in ten within", size.most),
+        (f"looking only once, power {rules['power']:g}", size.fixed),
+    ]
+    wide = max(len(f"{units:,}") for _, units in rows)
+    lines = [f"{question}, with {_percent(rules['share'])} of the units on the candidate:", ""]
+    for name, units in rows:
+        days = math.ceil(units / daily_units)
+        lines.append(f"  {name:<46}{units:>{wide},} units  {days:,} day{'s' * (days != 1)}")
+    lines += [
+        "",
+        f"At any time: by {_METHODS[size.method]}, in {RUNS:,} simulated experiments.",
+        f"With no difference, at most {_percent(rules['alpha'])} of experiments ever claim one. The",
+        "others stay undecided, so set a day on which to stop. A unit counts on its first day:",
+        "where many of a day's units have been there before, it takes longer.",
+    ]
+    return "\n".join(lines)
+
+
+def _percent(part: float) -> str:
+    return f"{part * 100:.4g} %"
