@@ -137,12 +137,13 @@ def _said(size: Size, question: str, daily_units: int, rules: dict[str, float]) 
     for name, units in rows:
         days = math.ceil(units / daily_units)
         lines.append(f"  {name:<46}{units:>{wide},} units  {days:,} day{'s' * (days != 1)}")
+    false = _percent(rules["alpha"])
     lines += [
         "",
         f"At any time: by {_METHODS[size.method]}, in {RUNS:,} simulated experiments.",
-        f"With no difference, at most {_percent(rules['alpha'])} of experiments ever claim one. The",
-        "others stay undecided, so set a day on which to stop. A unit counts on its first day:",
-        "where many of a day's units have been there before, it takes longer.",
+        f"Where there is no difference, at most {false} of experiments claim one, however often",
+        "one looks; the rest stay undecided, so set a day on which to stop. A unit counts on its",
+        "first day: it takes longer where many of a day's units have been there before.",
     ]
     return "\n".join(lines)
 

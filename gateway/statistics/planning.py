@@ -23,7 +23,7 @@ RUNS = 1_000
 _LOOKS = 50
 #: No experiment is simulated beyond this many times the fixed size.
 _LONGEST = 40
-#: Rate ratios nearer to 1 than this, by their logarithm, lie between the exact mixture's steps.
+#: Rate ratios nearer to 1 than this, by their logarithm, are too fine for the exact mixture.
 SMALLEST_LOG_RATIO = 0.07
 Method = Literal["exact", "asymptotic"]
 

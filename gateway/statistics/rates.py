@@ -23,10 +23,10 @@ from scipy.stats import norm
 from gateway.statistics.sequences import ALPHA, CannotSay, Interval
 from gateway.statistics.sums import EventCounts, Floats, columns
 
-#: The mixture: candidate ratios by their logarithm, and what each weighs. A true ratio that lies
-#: much closer to the null value than one step is not told from it, by any number of events.
+#: The mixture: other ratios by their logarithm, in steps of 0.1, and what each weighs. Two ratios
+#: less than half a step apart are not told from one another by any number of events, so an interval
+#: never gets narrower than 5 % to either side: what is finer is for `effects`.
 LOG_RATIOS = np.linspace(-3, 3, 61)
-STEP = 0.1
 _DENSITY = 0.5 * norm.pdf(LOG_RATIOS, scale=0.15) + 0.5 * norm.pdf(LOG_RATIOS, scale=0.8)
 LOG_WEIGHTS = np.log(_DENSITY / _DENSITY.sum())
 #: What the closed form believes beforehand, in events.
@@ -82,7 +82,10 @@ def log_evidence(
 
 
 def rate_ratio(epochs: Sequence[EventCounts], *, alpha: float = ALPHA) -> RateRatio | CannotSay:
-    """The contrast of all epochs together. Ends that events cannot bound are 0 and infinite."""
+    """The contrast of all epochs together; CannotSay before the first event.
+
+    Ends that the events cannot bound are 0 and infinite, and so may the estimate be.
+    """
     x, t, w = columns(epochs)
     if not t.sum():
         return CannotSay("no unit of either branch has had the event yet")
@@ -112,7 +115,7 @@ def _ends(
         return log_e(log_ratio) - threshold
 
     def end(outermost: float) -> float | None:
-        if (outermost - best) * np.sign(outermost) <= 0 or excess(outermost) <= 0:
+        if excess(outermost) <= 0:
             return None
         return math.exp(brentq(excess, best, outermost, xtol=1e-12))
 

@@ -37,7 +37,8 @@ def standing(
 
     `direction`: where the metric ought to go. `margin`: a relative difference that would not
     matter, 0.02 for two percent; None is never equivalent. `p`: the smallest always-valid p so
-    far, where the caller kept it. `stale`: what changed since, as a clause; None if nothing did.
+    far, this look's included, where the caller kept it; all of one method, as another's smallest
+    would be another chance to err. `stale`: what changed since, as a clause; None if nothing did.
     """
     if isinstance(sample_ratio, SampleRatio) and sample_ratio.mismatch:
         return Standing("invalid", _mismatch(sample_ratio))
@@ -46,7 +47,7 @@ def standing(
     if isinstance(finding, CannotSay):
         return Standing("insufficient", f"Too early to say: {finding.reason}.")
     found = _found(finding, alpha)
-    least = finding.p if p is None else min(p, finding.p)
+    least = finding.p if p is None else p
     if least <= alpha and finding.direction:
         good = finding.direction == (1 if direction == "up" else -1)
         word: Word = "better" if good else "worse"

@@ -153,6 +153,30 @@ def test_the_mixture_multiplies_events_of_all_epochs(
     )
 
 
+def test_events_of_one_arm_alone_bound_the_ratio_on_one_side() -> None:
+    """The other end is open, however far one looks, and so is the estimate."""
+    none, every = rate_ratio([EventCounts(0, 40, 0.5)]), rate_ratio([EventCounts(40, 0, 0.5)])
+    assert isinstance(none, RateRatio)
+    assert isinstance(every, RateRatio)
+    assert (none.ratio.estimate, none.ratio.low, none.direction) == (0, 0, -1)
+    assert 0.1 < none.ratio.high < 0.6
+    assert (every.ratio.estimate, every.ratio.high, every.direction) == (math.inf, math.inf, 1)
+    assert every.ratio.low == pytest.approx(1 / none.ratio.high)
+    first = rate_ratio([EventCounts(1, 0, 0.001)])
+    assert isinstance(first, RateRatio)
+    assert ends(first.ratio) == [0, math.inf]
+    assert closed_form_ratio(EventCounts(0, 40, 0.5)).low == 0
+    assert closed_form_ratio(EventCounts(40, 0, 0.5)).high == math.inf
+
+
+def test_the_mixture_tells_no_ratios_apart_that_lie_within_half_a_step() -> None:
+    """However many events: why margins and lifts of a few percent are for means."""
+    for events in (10**6, 10**9):
+        found = rate_ratio([EventCounts(events, events, 0.5)])
+        assert isinstance(found, RateRatio)
+        assert ends(found.ratio) == pytest.approx([math.exp(-0.05), math.exp(0.05)], abs=0.002)
+
+
 def test_the_mixture_is_two_normal_ones() -> None:
     weights = np.array(
         [math.exp(-(r**2) / 0.045) / 0.15 + math.exp(-(r**2) / 1.28) / 0.8 for r in LOG_RATIOS]
@@ -185,8 +209,10 @@ def test_a_closed_forms_interval_is_what_evidence_does_not_exclude(
 ) -> None:
     found = closed_form_ratio(EventCounts(x, y, w)) if x + y else Interval(1, 0, math.inf)
     for end in (end for end in ends(found) if 0 < end < math.inf):
-        theta = w * end / (w * end + 1 - w)
-        e = betabinom.logpmf(x, x + y, 50 * w, 50 * (1 - w)) - binom.logpmf(x, x + y, theta)
+        # Of the rarer side, since 1 less what is nearly 1 has few digits.
+        a, b = w * end / (w * end + 1 - w), (1 - w) / (w * end + 1 - w)
+        null = binom.logpmf(x, x + y, a) if a < b else binom.logpmf(y, x + y, b)
+        e = betabinom.logpmf(x, x + y, 50 * w, 50 * (1 - w)) - null
         assert e == pytest.approx(math.log(20), abs=1e-6)
     assert found.low <= found.estimate <= found.high
 

@@ -16,15 +16,22 @@ def rates(a: float, b: float, seed: int = 1, **rules: float) -> Size:
     return size_of_rates(a, b, np.random.default_rng(seed), **rules)
 
 
-@pytest.mark.parametrize(("a", "b", "fixed"), [(0.1, 0.12, 7_700), (0.1, 0.11, 29_500)])
-def test_the_fixed_size_is_the_textbooks(a: float, b: float, fixed: int) -> None:
-    size = rates(a, b)
-    assert size.fixed == pytest.approx(fixed, rel=0.01)
+@pytest.mark.parametrize(
+    ("a", "b", "share", "fixed"),
+    [(0.1, 0.12, 0.5, 7_700), (0.1, 0.11, 0.5, 29_500), (0.02, 0.06, 0.1, None)],
+)
+def test_the_fixed_size_is_the_textbooks(
+    a: float, b: float, share: float, fixed: int | None
+) -> None:
+    size = rates(a, b, share=share)
+    if fixed is not None:
+        assert size.fixed == pytest.approx(fixed, rel=0.01)
     # And has that power, by the normal approximation the other way round.
-    n = size.fixed / 2
-    spread = np.sqrt((a * (1 - a) + b * (1 - b)) / n)
-    middle = np.sqrt((a + b) / 2 * (1 - (a + b) / 2) * 2 / n)
-    assert norm.sf((1.96 * middle - (b - a)) / spread) == pytest.approx(0.8, abs=0.001)
+    n_a, n_b = size.fixed * (1 - share), size.fixed * share
+    spread = np.sqrt(a * (1 - a) / n_a + b * (1 - b) / n_b)
+    pooled = (a * n_a + b * n_b) / size.fixed
+    null = np.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
+    assert norm.sf((norm.isf(0.025) * null - (b - a)) / spread) == pytest.approx(0.8, abs=0.001)
 
 
 def test_an_always_valid_size_is_what_simulated_experiments_took() -> None:
