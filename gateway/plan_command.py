@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.errors import GatewayError
+
 if TYPE_CHECKING:
     from gateway.statistics.planning import Size
 
@@ -86,12 +88,15 @@ def plan(
     if lift == 0:
         raise click.BadParameter("must not be 0: no experiment shows that.", param_hint="--lift")
     rules = {"share": share, "alpha": alpha, "power": power}
-    if mean is not None and sd is not None and baseline_rate is None:
-        size, question = _of_mean(mean, sd, lift, rules)
-    elif baseline_rate is not None and mean is None and sd is None:
-        size, question = _of_rate(baseline_rate, lift, rules)
-    else:
-        raise click.UsageError("Give either --baseline-rate, or --mean and --sd.")
+    try:
+        if mean is not None and sd is not None and baseline_rate is None:
+            size, question = _of_mean(mean, sd, lift, rules)
+        elif baseline_rate is not None and mean is None and sd is None:
+            size, question = _of_rate(baseline_rate, lift, rules)
+        else:
+            raise click.UsageError("Give either --baseline-rate, or --mean and --sd.")
+    except GatewayError as error:
+        raise click.BadParameter(f"{error}. Given: {lift:g}.", param_hint="--lift") from error
     click.echo(_said(size, f"{question} ({lift * 100:+.4g} %)", daily_units, rules))
 
 

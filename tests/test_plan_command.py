@@ -50,6 +50,12 @@ def test_it_plans_means_too() -> None:
     assert re.search(r"units +1 day$", said, re.MULTILINE)
 
 
+def test_what_is_plain_at_once_waits_for_the_least_units_of_either_branch() -> None:
+    code, said = plan("--mean 1e300 --sd 1e-300 --lift .1 --daily-units 100 --share .2")
+    assert code == 0
+    assert re.search(r"half are decided within +500 units +5 days$", said, re.MULTILINE)
+
+
 def test_the_page_shows_what_it_says() -> None:
     page = (Path(__file__).parent.parent / "deploy" / "README.md").read_text()
     section = page.split("## Before an experiment")[1].split("\n## ")[0]
@@ -88,6 +94,14 @@ def test_the_page_shows_what_it_says() -> None:
         ("--baseline-rate .8 --lift -1 --daily-units 9", "which makes 0.8 into 0."),
         ("--mean 0 --sd 1 --lift .1 --daily-units 9", "--mean: must not be 0"),
         ("--mean 1 --sd 0 --lift .1 --daily-units 9", "'--sd': 0.0 is not in the range x>0."),
+        (
+            "--baseline-rate .1 --lift 1e-9 --daily-units 9",
+            "--lift: takes more than 1,000,000,000,000,000 units to be seen. Given: 1e-09.",
+        ),
+        (
+            "--mean 1e-300 --sd 1e300 --lift .1 --daily-units 9",
+            "--lift: takes more than 1,000,000,000,000,000 units",
+        ),
         (f"{RATE} --daily-units 0", "'--daily-units': 0 is not in the range x>=1."),
         (f"{RATE} --share 1", "'--share': 1.0 is not in the range 0<x<1."),
         (f"{RATE} --alpha 0", "'--alpha': 0.0 is not in the range 0<x<0.5."),

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from gateway.errors import GatewayError
+from gateway.statistics.effects import LEAST_UNITS
 from gateway.statistics.rates import log_evidence
 from gateway.statistics.sequences import PLANNED_UNITS, always_valid_p, tuning
 from gateway.statistics.sums import Floats
@@ -25,10 +27,17 @@ _LOOKS = 50
 _LONGEST = 40
 #: Rate ratios nearer to 1 than this, by their logarithm, are too fine for the exact mixture.
 SMALLEST_LOG_RATIO = 0.07
+MOST_UNITS = 10**15
+#: Beyond this a ratio is as good as infinite, and its square is still a number.
+_HUGE = 1e100
 Method = Literal["exact", "asymptotic"]
 
 #: Experiments and looks to come, (runs, looks) of units so far → has each been decided there?
 _Decided = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.bool_]]
+
+
+class TooFine(GatewayError):
+    """No experiment that anybody could run would see such a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +61,15 @@ def size_of_rates(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Size:
-    """Of a binary event once a unit. Above one half, those without the event are counted."""
-    a, b = (baseline, candidate) if baseline <= 0.5 else (1 - baseline, 1 - candidate)
+    """Of a binary event once a unit. Where most units have it, those without are counted."""
+    rare = baseline + candidate <= 1
+    a, b = (baseline, candidate) if rare else (1 - baseline, 1 - candidate)
     middle = a * (1 - share) + b * share
-    spread_null = middle * (1 - middle) * (1 / share + 1 / (1 - share))
-    spread = a * (1 - a) / (1 - share) + b * (1 - b) / share
-    fixed = _fixed(abs(b - a), spread_null, spread, alpha, power)
+    null = math.sqrt(middle * (1 - middle) * (1 / share + 1 / (1 - share)))
+    spread = math.sqrt(a * (1 - a) / (1 - share) + b * (1 - b) / share)
+    fixed = _fixed(abs(b - a), null, spread, alpha, power)
     if abs(math.log(b / a)) < SMALLEST_LOG_RATIO:
-        return _by_means(b - a, spread, fixed, rng, alpha)
+        return _by_means((b - a) / spread, fixed, rng, share, alpha)
     step = max(1, math.ceil(fixed / _LOOKS))
     counts = np.zeros((RUNS, 2), dtype=np.int64)
 
@@ -85,36 +95,43 @@ def size_of_means(
     power: float = 0.8,
 ) -> Size:
     """Of a metric with one value a unit, whose standard deviation is `sd` in both arms."""
-    spread = sd * sd * (1 / share + 1 / (1 - share))
+    spread = sd * math.sqrt(1 / share + 1 / (1 - share))
     fixed = _fixed(abs(difference), spread, spread, alpha, power)
-    return _by_means(difference, spread, fixed, rng, alpha)
+    return _by_means(min(_HUGE, abs(difference) / spread), fixed, rng, share, alpha)
 
 
-def _fixed(difference: float, spread_null: float, spread: float, alpha: float, power: float) -> int:
-    """Of a two-sided test of two means; spreads are variances of the difference times units."""
-    z, more = float(norm.isf(alpha / 2)), float(norm.ppf(power))
-    wanted = z * math.sqrt(spread_null) + max(0.0, more * math.sqrt(spread))
-    return math.ceil(max(2.0, (wanted / difference) ** 2))
+def _fixed(difference: float, null: float, spread: float, alpha: float, power: float) -> int:
+    """Of a two-sided test. `null` and `spread` are errors of the difference times √units."""
+    wanted = float(norm.isf(alpha / 2)) * null + max(0.0, float(norm.ppf(power)) * spread)
+    units = (wanted / difference) ** 2 if wanted < _HUGE * difference else math.inf
+    if units > MOST_UNITS:
+        raise TooFine(f"takes more than {MOST_UNITS:,} units to be seen")
+    return math.ceil(max(2.0, units))
 
 
 def _by_means(
-    difference: float, spread: float, fixed: int, rng: np.random.Generator, alpha: float
+    difference: float, fixed: int, rng: np.random.Generator, share: float, alpha: float
 ) -> Size:
-    """By the confidence sequence; what it sees of many units is as good as normal."""
+    """By the confidence sequence; what it sees of many units is as good as normal.
+
+    `difference` is in errors of a difference times √units.
+    """
     step = max(1, math.ceil(fixed / _LOOKS))
     rho2 = tuning(alpha, PLANNED_UNITS)
     walked: Floats = np.zeros(RUNS)
     looked = np.zeros(RUNS, dtype=np.int64)
 
     def evidence(running: npt.NDArray[np.int64], looks: int) -> npt.NDArray[np.bool_]:
-        steps = rng.normal(difference * step, math.sqrt(spread * step), size=(len(running), looks))
+        steps = rng.normal(difference * step, math.sqrt(step), size=(len(running), looks))
         path = walked[running, None] + steps.cumsum(axis=1)
         units = step * (looked[running, None] + np.arange(1, looks + 1))
         walked[running], looked[running] = path[:, -1], looked[running] + looks
-        return np.asarray(always_valid_p(path / np.sqrt(spread * units), units, rho2) <= alpha)
+        return np.asarray(always_valid_p(path / np.sqrt(units), units, rho2) <= alpha)
 
     half, most = _quantiles(evidence, step)
-    return Size(fixed, half, most, "asymptotic")
+    # Nothing is said before either arm has so many.
+    least = math.ceil(LEAST_UNITS / min(share, 1 - share))
+    return Size(fixed, max(half, least), max(most, least), "asymptotic")
 
 
 def _quantiles(decided: _Decided, step: int) -> tuple[int, int]:
