@@ -20,8 +20,12 @@ def uniform(salt: str, arm: str, unit: str) -> float:
     return _as_uniform(digest)
 
 
+#: The largest float below 1, which the formula would round to 1 for the highest digest of all.
+_HIGHEST = 1 - 2**-53
+
+
 def _as_uniform(digest: bytes) -> float:
-    return ((int.from_bytes(digest, "big") >> 11) + 0.5) / 2**53
+    return min(((int.from_bytes(digest, "big") >> 11) + 0.5) / 2**53, _HIGHEST)
 
 
 class Split:

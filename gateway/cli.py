@@ -34,6 +34,7 @@ from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
 from gateway.plan_command import plan
 from gateway.reporting.commands import drift, report
+from gateway.reporting.explain_command import explain
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
 from gateway.repositories.kind import folder_of, former_address, located
@@ -69,7 +70,14 @@ _log_level = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_for_all = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "obj": os.environ,  # of the commands that stand elsewhere
+}
+
+
+@click.group(context_settings=_for_all)
 @click.version_option(__version__, prog_name="gateway")
 def main() -> None:
     """Serve the models of a git repository's branches, split between users.
@@ -344,6 +352,7 @@ def demo(folder: Path, port: int) -> None:
 main.add_command(drift)
 main.add_command(plan)
 main.add_command(report)
+main.add_command(explain)
 
 
 def _load(file: Path) -> Config:

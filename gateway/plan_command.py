@@ -20,30 +20,30 @@ _METHODS = {
 }
 
 
-def _between(low: float, high: float) -> Any:
-    return _Number(low, high, min_open=True, max_open=True)
+class _Number(click.types.FloatParamType):
+    """A number between two others, if there are any, that is neither infinite nor none at all."""
 
+    name = "number"
 
-class _Number(click.FloatRange):
-    """A range that also refuses what is no number at all, and infinities."""
+    def __init__(self, above: float | None = None, below: float | None = None) -> None:
+        self._range = click.FloatRange(above, below, min_open=True, max_open=True)
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        number = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = float(self._range.convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
-_ANY = _Number()
-
-
 @click.command()
-@click.option("--baseline-rate", type=_between(0, 1), help="The baseline's rate, such as 0.1.")
-@click.option("--mean", type=_ANY, help="In its place: the baseline's mean, of a number a unit.")
-@click.option("--sd", type=_Number(0, min_open=True), help="With --mean: its standard deviation.")
+@click.option("--baseline-rate", type=_Number(0, 1), help="The baseline's rate, such as 0.1.")
+@click.option(
+    "--mean", type=_Number(), help="In its place: the baseline's mean, of a number a unit."
+)
+@click.option("--sd", type=_Number(0), help="With --mean: its standard deviation.")
 @click.option(
     "--lift",
-    type=_ANY,
+    type=_Number(),
     required=True,
     help="The smallest change that would matter, as a part: 0.15 is from 10 % to 11.5 %.",
 )
@@ -54,18 +54,18 @@ _ANY = _Number()
     help="Units (users) a day, of both branches, that were not there before.",
 )
 @click.option(
-    "--share", type=_between(0, 1), default=0.5, show_default=True, help="The candidate's part."
+    "--share", type=_Number(0, 1), default=0.5, show_default=True, help="The candidate's part."
 )
 @click.option(
     "--alpha",
-    type=_between(0, 0.5),
+    type=_Number(0, 0.5),
     default=0.05,
     show_default=True,
     help="How often a difference may be claimed where there is none.",
 )
 @click.option(
     "--power",
-    type=_between(0, 1),
+    type=_Number(0, 1),
     default=0.8,
     show_default=True,
     help="How often an experiment of the fixed size is to see the change.",

@@ -15,6 +15,7 @@ from pathlib import Path
 from gateway.config.settings import OperatorConfig
 from gateway.errors import StateError
 
+_OWN_KEY = "unit.key"
 _KEY_BYTES = 32
 _SHORTEST_KEY = 16
 
@@ -54,28 +55,32 @@ class StateDirectory:
 
     def unit_key(self, config: OperatorConfig, environ: Mapping[str, str]) -> bytes:
         """The key of unit hashes, 16 to 64 bytes: as configured, else made here once."""
-        if config.unit_key_env is not None:
-            given = os.fsencode(environ.get(config.unit_key_env, "").strip())
-            where = f"environment variable {config.unit_key_env}"
-        elif config.unit_key_file is not None:
-            where = str(config.unit_key_file)
-            try:
-                given = config.unit_key_file.read_bytes().strip()
-            except OSError as error:
-                raise StateError(f"cannot be read: {error.strerror}", where=where) from error
-        else:
-            return self._own_key()
-        return _long_enough(given, where)
+        own = self.path / _OWN_KEY
+        if config.unit_key_env is None and config.unit_key_file is None and not own.exists():
+            write_atomically(own, secrets.token_bytes(_KEY_BYTES).hex().encode())
+        return known_unit_key(self.path, config, environ)
 
-    def _own_key(self) -> bytes:
-        path = self.path / "unit.key"
-        if not path.exists():
-            write_atomically(path, secrets.token_bytes(_KEY_BYTES).hex().encode())
-        try:
-            key = bytes.fromhex(path.read_text())
-        except ValueError:
-            key = b""
-        return _long_enough(key, str(path))
+
+def known_unit_key(path: Path, config: OperatorConfig, environ: Mapping[str, str]) -> bytes:
+    """The key of a gateway whose state directory is `path`, as it stands; never made anew.
+
+    StateError says which place has none that can be read, never what is there.
+    """
+    if config.unit_key_env is not None:
+        given = os.fsencode(environ.get(config.unit_key_env, "").strip())
+        return _long_enough(given, f"environment variable {config.unit_key_env}")
+    file = config.unit_key_file or path / _OWN_KEY
+    try:
+        given = file.read_bytes()
+    except OSError as error:
+        raise StateError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    if config.unit_key_file is not None:
+        return _long_enough(given.strip(), str(file))
+    try:
+        key = bytes.fromhex(given.decode())
+    except ValueError:
+        key = b""
+    return _long_enough(key, str(file))
 
 
 def _long_enough(key: bytes, where: str) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assignment import Split, epoch_of, uniform
+from gateway.assignment import Split, _as_uniform, epoch_of, uniform
 from gateway.names import Branch, Fingerprint
 
 VECTORS: dict[str, Any] = json.loads(
@@ -33,6 +33,11 @@ units = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 
 def split(salt: str, shares: dict[str, float]) -> Split:
     return Split(salt, {Branch(arm): weight for arm, weight in shares.items()})
+
+
+@pytest.mark.parametrize("digest", [b"\x00" * 8, b"\xff" * 8])
+def test_the_extreme_digests_are_numbers_with_a_logarithm_like_all_others(digest: bytes) -> None:
+    assert 0 < _as_uniform(digest) < 1
 
 
 @pytest.mark.parametrize(

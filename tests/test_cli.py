@@ -22,7 +22,19 @@ def gateway(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "check", "export", "profile", "plan", "demo", "monitor", "drift", "report"]
+    "command",
+    [
+        "serve",
+        "check",
+        "export",
+        "profile",
+        "plan",
+        "demo",
+        "monitor",
+        "drift",
+        "report",
+        "explain",
+    ],
 )
 def test_help_names_every_command_and_each_explains_itself(command: str) -> None:
     assert command in gateway("--help").stdout

@@ -16,7 +16,7 @@ FLOORS = {
     1: "agreement assignment plain statistics drift_metrics chunks"  # pure
     " workers.pace workers.ejection"
     " config.settings config.sections config.quantities config.addresses config.drift",
-    1.5: "layout",  # pure too, over chunks
+    1.5: "layout explaining",  # pure too, over chunks and assignment
     2: "config journal metrics repositories secret state store structured_log supervise"  # doors
     " workers.jobs workers.launch workers.output workers.process workers.wire workers.runner"
     " workers.imports tables fitted",

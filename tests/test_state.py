@@ -11,7 +11,7 @@ from gateway.config import Config
 from gateway.errors import StateError
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.served import Served, ServedFile
-from gateway.state import StateDirectory
+from gateway.state import StateDirectory, known_unit_key
 
 
 def config(**settings: Any) -> Config:
@@ -38,6 +38,22 @@ def test_a_generated_key_is_private_and_stays(tmp_path: Path) -> None:
     assert len(key) == 32
     assert state.unit_key(config(), {}) == key
     assert (tmp_path / "s" / "unit.key").stat().st_mode & 0o777 == 0o600
+    state.close()
+
+
+def test_a_key_that_is_only_looked_up_is_never_made(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    with pytest.raises(StateError, match=r"unit\.key: cannot be read: No such file"):
+        known_unit_key(folder, config(), {})
+    assert not folder.exists()
+    state = StateDirectory(folder)
+    state.open()
+    key = state.unit_key(config(), {})
+    assert known_unit_key(folder, config(), {}) == key
+    (folder / "unit.key").unlink()
+    (folder / "unit.key").mkdir()
+    with pytest.raises(StateError, match="Is a directory"):
+        known_unit_key(folder, config(), {})
     state.close()
 
 

@@ -37,13 +37,17 @@ def _inside_tree(value: str) -> str:
     return str(path)
 
 
+#: Only their proportions matter.
+MOST_WEIGHT = 100
+
+
 class BranchConfig(Section):
     """One branch that is served."""
 
     weight: float = Field(
         default=0.0,
         ge=0,
-        le=100,
+        le=MOST_WEIGHT,
         description="Share of the split, relative to the other branches' weights.",
     )
     model: Annotated[str, AfterValidator(_inside_tree)] | None = Field(

@@ -49,8 +49,8 @@ def drift(branch: str, url: str | None, file: Path, whole: bool, fail_on: Severi
     try:
         found = Pages(url or url_in(file)).drift(Branch(branch))
     except (InvalidName, GatewayError) as error:
-        _fail(error)
-    _echo(terminal(found, shutil.get_terminal_size((120, 24)).columns, whole=whole))
+        fail(error)
+    echo(terminal(found, shutil.get_terminal_size((120, 24)).columns, whole=whole))
     sys.exit(fail_on is not None and found.rank >= RANKS[fail_on])
 
 
@@ -85,7 +85,7 @@ def report(branch: str, url: str | None, file: Path, output: Path) -> None:
         except Refused as error:
             history, trouble = {}, str(error)
     except (InvalidName, GatewayError) as error:
-        _fail(error)
+        fail(error)
     content = page(found, history, written=time(), trouble=trouble).encode()
     if output == Path("-"):
         sys.stdout.buffer.write(content)
@@ -93,16 +93,17 @@ def report(branch: str, url: str | None, file: Path, output: Path) -> None:
     try:
         output.write_bytes(content)
     except OSError as error:
-        _fail(StateError(f"cannot be written: {error.strerror}", where=str(output)))
+        fail(StateError(f"cannot be written: {error.strerror}", where=str(output)))
     click.echo(f"{output} is written", err=True)
 
 
-def _echo(text: str) -> None:
+def echo(text: str) -> None:
     """To a terminal in colour; what its encoding lacks becomes question marks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, errors="replace").decode(encoding), nl=False)
 
 
-def _fail(error: Exception) -> NoReturn:
+def fail(error: Exception) -> NoReturn:
+    """Exit code 2, with the error's own words."""
     click.echo(str(error), err=True)
     sys.exit(2)

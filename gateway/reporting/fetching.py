@@ -9,10 +9,12 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from gateway.config import OperatorConfig
 from gateway.config.document import load_config, load_operator
 from gateway.errors import ConfigError, GatewayError
 from gateway.names import Branch
 from gateway.reporting.document import Drift, UnreadableAnswer, parse_drift
+from gateway.reporting.standing import Standing, parse_standing
 
 TIMEOUT = 30.0
 #: What one answer may hold.
@@ -32,15 +34,20 @@ class Refused(GatewayError):
         self.status = status
 
 
-def url_in(file: Path) -> str:
-    """Where the gateway of a gateway.yaml listens, as this machine reaches it."""
+def operator_in(file: Path) -> OperatorConfig:
+    """The operator's half of a gateway.yaml, which may name branches or leave them out."""
     try:
-        listen = load_config(file).listen
+        return load_config(file)
     except ConfigError as error:
         try:
-            listen = load_operator(file).listen  # of one whose branches stand in the repository
+            return load_operator(file)  # of one whose branches stand in the repository
         except ConfigError:
             raise error from None
+
+
+def url_in(file: Path) -> str:
+    """Where the gateway of a gateway.yaml listens, as this machine reaches it."""
+    listen = operator_in(file).listen
     host = _EVERYWHERE.get(listen.host, listen.host)
     if listen.port == 0:
         raise Unreachable(
@@ -65,6 +72,10 @@ class Pages:
     def drift(self, branch: Branch) -> Drift:
         url = self._of(branch, "drift")
         return parse_drift(self._get(url), url)
+
+    def standing(self) -> Standing:
+        """Who is served, and to whom, as is in force there now."""
+        return parse_standing(self._get(f"{self._url}/branches"), self._url)
 
     def history(self, branch: Branch) -> str:
         """The branch's drift rows as CSV; empty where the gateway has no such view or no row."""

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, chi2, ncx2, norm
+
+from gateway.statistics import tails
 
 Counts = npt.NDArray[np.int64]
 
@@ -73,8 +74,8 @@ def p_tolerance(x2: float, df: int, n_eff: float, tolerance: float) -> float:
     if df < 1:
         return 1.0
     if tolerance == 0:
-        return float(chi2.sf(x2, df))
-    p = float(ncx2.sf(x2, df, n_eff * tolerance))
+        return tails.chi_squared(x2, df)
+    p = tails.chi_squared(x2, df, n_eff * tolerance)
     # scipy gives nan far out in the tails, where there is nothing left to tell.
     return p if math.isfinite(p) else float(x2 <= df + n_eff * tolerance)
 
@@ -83,7 +84,7 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     """Both ends of Wilson's interval of a rate seen in `n` rows, each at confidence 1 - `alpha`."""
     if n <= 0:
         return 0.0, 1.0
-    z = _normal_quantile(alpha)
+    z = tails.normal_point(alpha)
     middle, spread = (
         rate + z * z / (2 * n),
         z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)),
@@ -92,18 +93,13 @@ def wilson(rate: float, n: float, alpha: float) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-@lru_cache(maxsize=256)
-def _normal_quantile(alpha: float) -> float:
-    return float(norm.isf(alpha))
-
-
 @lru_cache(maxsize=1024)
 def unseen_share(m: int, alpha: float) -> float:
     """Share of a population that lies beyond the extremes of `m` rows of it, but for `alpha`.
 
     It is Beta(2, m - 1), whatever the distribution.
     """
-    return float(beta.isf(alpha, 2, max(1, m - 1)))
+    return tails.beta_point(alpha, 2, max(1, m - 1))
 
 
 def unseen_categories(m: int, singles: int, doubles: int, alpha: float) -> float:
@@ -112,6 +108,6 @@ def unseen_categories(m: int, singles: int, doubles: int, alpha: float) -> float
     As many rows as there are categories seen once, with a variance of those left out and of twice
     those seen twice (Good 1953); solved for the share, as Wilson's interval is.
     """
-    z = _normal_quantile(alpha)
+    z = tails.normal_point(alpha)
     spread = z * math.sqrt(singles + 2 * doubles + z * z / 4)
     return min(1.0, (singles + z * z / 2 + spread) / m)

@@ -138,6 +138,7 @@ class Status:
             "baseline": name == config.baseline,
             "weight": weight,
             "share": weight / total,
+            "fallback": config.branches[name].fallback,
             "shadow": self._shadows.status(name),
             **slot,
             "repository": self._repository()["branches"].get(name),

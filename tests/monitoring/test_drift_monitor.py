@@ -6,6 +6,7 @@ import csv
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,18 @@ def _written(traffic: Traffic, chunk: int) -> Path:
 
 
 def _killed_soon(process: MonitorProcess, rng: random.Random) -> None:
-    """Right behind one of its transactions, whichever that is."""
+    """Right behind one of its transactions, whichever that is, or when it has done all."""
     log = process.state / "store.sqlite-wal"
-    before = log.stat().st_size if log.exists() else 0
     process.start()
     process.look()
+    size = log.stat().st_size if log.exists() else 0
+
+    def moved(before: int) -> bool:
+        return (log.exists() and log.stat().st_size != before) or not process.waiting()
+
     for _ in range(rng.randint(1, 4)):
-        size = before
-        wait_until(lambda: log.exists() and log.stat().st_size != size, describe=process.words)  # noqa: B023
-        before = log.stat().st_size
+        wait_until(partial(moved, size), describe=process.words)
+        size = log.stat().st_size
     process.kill()
 
 
