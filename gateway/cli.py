@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 import click
 import prometheus_client
@@ -33,7 +33,7 @@ from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
 from gateway.plan_command import plan
-from gateway.reporting.commands import drift, report
+from gateway.reporting.commands import drift, fail, report
 from gateway.reporting.explain_command import explain
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
@@ -161,7 +161,7 @@ def serve(
             )
             sys.exit(serve_until_told(front, listener))
     except GatewayError as error:
-        _fail(str(error))
+        fail(error)
 
 
 def _source(
@@ -225,7 +225,7 @@ def check(file: Path | None, in_repository: bool) -> None:
         try:
             config = parse_team(read_text(path).encode(), str(path))
         except GatewayError as error:
-            _fail(str(error))
+            fail(error)
         click.echo(f"{path} is right")
     else:
         config = whole = _load(path)
@@ -288,7 +288,7 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
         # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InvalidName, GatewayError) as error:
-        _fail(str(error))
+        fail(error)
 
 
 @main.command()
@@ -327,7 +327,7 @@ def profile(
     try:
         run_profile(data, target, model, output, examples)
     except GatewayError as error:
-        _fail(str(error))
+        fail(error)
 
 
 @main.command()
@@ -346,7 +346,7 @@ def demo(folder: Path, port: int) -> None:
     try:
         sys.exit(run_demo(folder, port))
     except GatewayError as error:
-        _fail(str(error))
+        fail(error)
 
 
 main.add_command(drift)
@@ -359,12 +359,7 @@ def _load(file: Path) -> Config:
     try:
         return load_config(file)
     except GatewayError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(2)
+        fail(error)
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

@@ -25,8 +25,8 @@ from gateway.statistics.measures import (
     unseen_share,
     wilson,
 )
-from gateway.statistics.reference import DERIVED, LATENCY, PREDICTION, SCORE
-from gateway.statistics.verdict import RANKS, ColumnDrift, Severity
+from gateway.statistics.reference import DERIVED, PREDICTION, SCORE
+from gateway.statistics.verdict import RANKS, ColumnDrift, Severity, is_judged
 from gateway.statistics.window import Window
 
 #: Shares of a column's tolerance from which on a drift is worth a look, and cannot wait.
@@ -151,8 +151,7 @@ def is_whole(found: Sequence[ColumnDrift]) -> bool:
 def _judged(window: Window) -> int:
     """Columns among which one false alarm is shared out (Bonferroni)."""
     columns = (counts.binning.column for counts in window.columns.values())
-    judged = sum(column.kind != "skipped" and column.name != LATENCY for column in columns)
-    return max(1, judged)
+    return max(1, sum(is_judged(column.name, column.kind) for column in columns))
 
 
 def _side(counts: ColumnCounts, window: Window) -> _Side:
@@ -180,8 +179,7 @@ def _compared(
     drift = _described(drift, binning, a, b, rules.of(name))
     if min(a.rows, b.rows) < rules.least_rows:
         return drift
-    if name == LATENCY:
-        # The machine's doing rather than the data's: told, and no alarm.
+    if not is_judged(name, column.kind):
         return replace(drift, severity="ok")
     alpha = rules.alpha / judged
     severity, reasons = _rated(a, b, alpha, is_date=column.kind == "date")

@@ -13,13 +13,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from gateway.errors import GatewayError
 from gateway.statistics.effects import LEAST_UNITS
 from gateway.statistics.rates import log_evidence
 from gateway.statistics.sequences import PLANNED_UNITS, always_valid_p, tuning
 from gateway.statistics.sums import Floats
+from gateway.statistics.tails import normal_point
 
 RUNS = 1_000
 _LOOKS = 50
@@ -102,7 +102,7 @@ def size_of_means(
 
 def _fixed(difference: float, null: float, spread: float, alpha: float, power: float) -> int:
     """Of a two-sided test. `null` and `spread` are errors of the difference times √units."""
-    wanted = float(norm.isf(alpha / 2)) * null + max(0.0, float(norm.ppf(power)) * spread)
+    wanted = normal_point(alpha / 2) * null + max(0.0, -normal_point(power) * spread)
     units = (wanted / difference) ** 2 if wanted < _HUGE * difference else math.inf
     if units > MOST_UNITS:
         raise TooFine(f"takes more than {MOST_UNITS:,} units to be seen")

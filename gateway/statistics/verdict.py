@@ -9,8 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.statistics.reference import LATENCY
+
 Severity = Literal["ok", "warn", "alert", "critical", "insufficient"]
 RANKS: Mapping[str, int] = {"insufficient": 0, "ok": 0, "warn": 1, "alert": 2, "critical": 3}
+
+
+def is_judged(column: str, kind: str) -> bool:
+    """May the column alarm at all? Only among those a false alarm is shared out.
+
+    Latency is the machine's doing rather than the data's: it is told, and no alarm.
+    """
+    return kind != "skipped" and column != LATENCY
 
 
 @dataclass(frozen=True, slots=True)

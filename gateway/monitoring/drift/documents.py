@@ -19,8 +19,7 @@ from gateway.monitoring.monitor_settings import DriftSettings, MonitorSettings
 from gateway.names import Branch
 from gateway.statistics.counts import Binning
 from gateway.statistics.drift import CRITICAL, WARN, Rules
-from gateway.statistics.reference import LATENCY
-from gateway.statistics.verdict import RANKS, ColumnDrift
+from gateway.statistics.verdict import RANKS, ColumnDrift, is_judged
 from gateway.statistics.window import Window
 from gateway.timestamps import rfc3339
 
@@ -76,7 +75,7 @@ def _state(stream: Stream | None, report: dict[str, Any], is_collecting: bool) -
 
 def _rules(drift: DriftSettings, columns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rules = Rules()
-    judged = sum(c["kind"] != "skipped" and c["column"] != LATENCY for c in columns)
+    judged = sum(is_judged(column["column"], column["kind"]) for column in columns)
     return {
         "alpha": rules.alpha,
         "p": rules.alpha / max(1, judged) if columns else None,
