@@ -24,7 +24,7 @@ from gateway.repositories.folder import (
     ASIDE,
     WRITTEN,
     Folder,
-    file_opened,
+    file_below,
     names_in,
     opened,
     opened_below,
@@ -120,14 +120,9 @@ class FolderShelf:
 
     def _content(self, branch: Branch, path: str, beat: Beat) -> bytes | None:
         root = self._folder.path / branch
-        folder, _, name = path.rpartition("/")
         with reading(root):
             try:
-                with (
-                    opened(root) as descriptor,
-                    opened_below(descriptor, folder) as inner,
-                    file_opened(inner, name) as file,
-                ):
+                with opened(root) as descriptor, file_below(descriptor, path) as file:
                     return _whole(file, beat)
             except FileNotFoundError:
                 return None

@@ -138,6 +138,14 @@ def opened_below(folder: int, path: str, *, make: bool = False) -> Iterator[int]
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def file_below(folder: int, path: str) -> Iterator[int]:
+    """The descriptor of the file `path` below an open folder, for reading; else OSError."""
+    above, _, name = path.rpartition("/")
+    with opened_below(folder, above) as inner, file_opened(inner, name) as descriptor:
+        yield descriptor
+
+
 def _open_folder(folder: int, name: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from gateway.errors import ContentError
 from gateway.names import Branch, Commit
 from gateway.repositories.data import BranchData
-from gateway.repositories.folder import Folder, file_opened, opened, opened_below, reading
+from gateway.repositories.folder import Folder, file_below, opened, reading
 from gateway.repositories.patience import Beat
 
 _PIECE = 1 << 20
@@ -94,13 +94,9 @@ class FolderFiles:
         root = self._folder.root_of(branch)
         if root is None:
             raise ContentError("its sub-folder is not there", where=branch)
-        folder, _, name = path.rpartition("/")
         with reading(root), opened(root) as descriptor:
             try:
-                with (
-                    opened_below(descriptor, folder) as inner,
-                    file_opened(inner, name) as file,
-                ):
+                with file_below(descriptor, path) as file:
                     yield file
             except (FileNotFoundError, NotADirectoryError):
                 raise ContentError(f"no {path}", where=branch) from None
