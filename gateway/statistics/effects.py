@@ -31,7 +31,7 @@ Epochs: TypeAlias = Sequence[Sides[UnitSums]] | Sequence[Sides[BucketSums]]
 LEAST_UNITS, LEAST_EVENTS = 100, 25
 #: Standard errors that the baseline's mean must be from zero, to be divided by: as many as a rate
 #: has with the least events.
-_LEAST_Z = 5.0
+LEAST_Z = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def effect(
     n_a, n_b = (np.array([one.units for one in arm], dtype=np.float64) for arm in (a, b))
     weights = n_a * n_b / (n_a + n_b)
     weights /= weights.sum()
-    mean_a, mean_b = (float(weights @ [one.mean for one in arm]) for arm in (a, b))
+    mean_a, mean_b = (float((weights * [one.mean for one in arm]).sum()) for arm in (a, b))
     v_a, v_b = _variance(a, weights), _variance(b, weights)
     if v_a + v_b <= 0:
         return CannotSay("all values are the same, so nothing is known of their spread")
@@ -130,19 +130,19 @@ def _variance(arm: Sequence[Any], weights: Floats) -> float:
     """
     if isinstance(arm[0], UnitSums):
         each = [one.variance / one.units for one in arm]
-        return float(np.square(weights) @ each)
+        return float((np.square(weights) * each).sum())
     pushed = np.zeros_like(arm[0].values)
     for one, weight in zip(arm, weights, strict=True):
         off = (one.values - one.mean * one.counts) / one.counts.sum()
         pushed += weight * math.sqrt(one.held / (one.held - 1)) * off
-    return float(pushed @ pushed)
+    return float(np.square(pushed).sum())
 
 
 def _relative(
     mean_a: float, mean_b: float, v_a: float, v_b: float, units: int, rho2: float, alpha: float
 ) -> Interval | CannotSay:
     """The lift, by the delta method; a ratio to something that may be zero has no interval."""
-    if abs(mean_a) < _LEAST_Z * math.sqrt(v_a) or mean_a == 0:
+    if abs(mean_a) < LEAST_Z * math.sqrt(v_a) or mean_a == 0:
         return CannotSay("the baseline's mean is too close to zero to be divided by")
     error = math.sqrt(v_b / mean_a**2 + v_a * mean_b**2 / mean_a**4)
     # Of a negative mean, more is less of it: the lift has the sign of the difference.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, logsumexp
 
 from gateway.statistics.sequences import CannotSay
-from gateway.statistics.sums import EventCounts, Floats, columns
+from gateway.statistics.sums import EventCounts, Floats, columns, product
+from gateway.statistics.tails import log_odds, log_share, log_sum
 
 #: How much likelier than the margin allows, in the mixture; all weigh the same.
 HARMS = np.array([1.1, 1.25, 1.5, 2, 3, 5, 10, 20])
@@ -46,12 +46,12 @@ def log_harm(
     if not (margin > 0 and math.isfinite(margin)):
         raise ValueError(f"margin: must be a ratio above 0; 1 allows none. Given: {margin}")
     x, t = np.asarray(candidate, dtype=np.float64), np.asarray(both, dtype=np.float64)
-    allowed = logit(np.asarray(shares, dtype=np.float64))[:, None] + math.log(margin)
+    allowed = log_odds(shares)[:, None] + math.log(margin)
     harmful = allowed + np.log(HARMS)
-    gain = np.log(expit(harmful)) - np.log(expit(allowed))
-    loss = np.log(expit(-harmful)) - np.log(expit(-allowed))
-    exponents = x @ gain + (t - x) @ loss - math.log(len(HARMS))
-    return np.asarray(logsumexp(exponents, axis=-1))
+    gain = log_share(harmful) - log_share(allowed)
+    loss = log_share(-harmful) - log_share(-allowed)
+    exponents = product(x, gain) + product(t - x, loss) - math.log(len(HARMS))
+    return log_sum(exponents)
 
 
 def harm(epochs: Sequence[EventCounts], margin: float = 1.0) -> Harm | CannotSay:

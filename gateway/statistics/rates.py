@@ -16,19 +16,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import betaln, expit, logit, logsumexp
-from scipy.stats import norm
 
 from gateway.statistics.sequences import ALPHA, CannotSay, Interval
-from gateway.statistics.sums import EventCounts, Floats, columns
+from gateway.statistics.sums import EventCounts, Floats, columns, product
+from gateway.statistics.tails import log_beta, log_odds, log_share, log_sum, root
 
 #: The mixture: other ratios by their logarithm, in steps of 0.1, and what each weighs. Two ratios
 #: less than half a step apart are not told from one another by any number of events, so an interval
 #: never gets narrower than 5 % to either side: what is finer is for `effects`.
 LOG_RATIOS = np.linspace(-3, 3, 61)
-_DENSITY = 0.5 * norm.pdf(LOG_RATIOS, scale=0.15) + 0.5 * norm.pdf(LOG_RATIOS, scale=0.8)
-LOG_WEIGHTS = np.log(_DENSITY / _DENSITY.sum())
+_NEAR, _WIDE = (np.exp(-np.square(LOG_RATIOS / sd) / 2) / sd for sd in (0.15, 0.8))
+LOG_WEIGHTS = np.log((_NEAR + _WIDE) / (_NEAR + _WIDE).sum())
 #: What the closed form believes beforehand, in events.
 STRENGTH = 50.0
 #: Logarithms of ratios beyond which every event falls to one arm, for all that floats can tell.
@@ -72,13 +70,13 @@ def log_evidence(
     `shares`: (epochs,). The epochs are multiplied inside the mixture; the result has shape (...).
     """
     x, t = np.asarray(candidate, dtype=np.float64), np.asarray(both, dtype=np.float64)
-    offsets = logit(np.asarray(shares, dtype=np.float64))[:, None]
+    offsets = log_odds(shares)[:, None]
     there, here = offsets + log_ratio + LOG_RATIOS, offsets + log_ratio
     # ln θ = -ln(1 + e^-u) and ln(1 - θ) = -ln(1 + e^u), at the logit u of θ.
     gain = np.logaddexp(0, -here) - np.logaddexp(0, -there)
     loss = np.logaddexp(0, here) - np.logaddexp(0, there)
-    exponents = x @ gain + (t - x) @ loss + LOG_WEIGHTS
-    return np.asarray(logsumexp(exponents, axis=-1))
+    exponents = product(x, gain) + product(t - x, loss) + LOG_WEIGHTS
+    return log_sum(exponents)
 
 
 def rate_ratio(epochs: Sequence[EventCounts], *, alpha: float = ALPHA) -> RateRatio | CannotSay:
@@ -94,11 +92,11 @@ def rate_ratio(epochs: Sequence[EventCounts], *, alpha: float = ALPHA) -> RateRa
         return float(log_evidence(x, t, w, log_ratio))
 
     def slope(log_ratio: float) -> float:
-        return float(x.sum() - t @ expit(logit(w) + log_ratio))
+        return float((x - t * np.exp(log_share(log_odds(w) + log_ratio))).sum())
 
-    far = _FAR + float(np.abs(logit(w)).max())
+    far = _FAR + float(np.abs(log_odds(w)).max())
     none, every = not x.sum(), x.sum() == t.sum()
-    best = -far if none else far if every else float(brentq(slope, -far, far))
+    best = -far if none else far if every else root(slope, -far, far)
     low, high = _ends(log_e, best, far, -math.log(alpha))
     estimate = 0.0 if none else math.inf if every else math.exp(best)
     return RateRatio(
@@ -117,7 +115,7 @@ def _ends(
     def end(outermost: float) -> float | None:
         if excess(outermost) <= 0:
             return None
-        return math.exp(brentq(excess, best, outermost, xtol=1e-12))
+        return math.exp(root(excess, best, outermost))
 
     low, high = end(-far), end(far)
     return (0.0 if low is None else low), (math.inf if high is None else high)
@@ -133,13 +131,13 @@ def log_dirichlet(
     """
     n, w = np.asarray(counts, dtype=np.float64), np.asarray(shares, dtype=np.float64)
     prior = strength * w
-    return np.asarray(_log_beta(prior + n) - _log_beta(prior) - n @ np.log(w))
+    return np.asarray(_log_beta(prior + n) - _log_beta(prior) - (n * np.log(w)).sum(axis=-1))
 
 
 def _log_beta(a: Floats) -> Any:
     """ln of the multivariate beta function over the last axis, as a chain of plain ones."""
     rest = np.cumsum(a[..., ::-1], axis=-1)[..., ::-1]
-    return betaln(a[..., :-1], rest[..., 1:]).sum(axis=-1)
+    return log_beta(a[..., :-1], rest[..., 1:]).sum(axis=-1)
 
 
 def closed_form_ratio(
@@ -147,14 +145,14 @@ def closed_form_ratio(
 ) -> Interval:
     """The rate ratio of a single epoch by `log_dirichlet`: a check on the mixture beside it."""
     x, t, w = counts.candidate, counts.both, counts.share
-    prior = betaln(strength * w + x, strength * (1 - w) + t - x)
-    prior -= betaln(strength * w, strength * (1 - w))
+    prior = log_beta(strength * w + x, strength * (1 - w) + t - x)
+    prior -= log_beta(strength * w, strength * (1 - w))
 
     def log_e(log_ratio: float) -> float:
-        here = float(logit(w)) + log_ratio
+        here = float(log_odds(w)) + log_ratio
         return float(prior + x * np.logaddexp(0, -here) + (t - x) * np.logaddexp(0, here))
 
-    far = _FAR + abs(float(logit(w)))
+    far = _FAR + abs(float(log_odds(w)))
     ratio = (x / w) / ((t - x) / (1 - w)) if x < t else math.inf
     best = min(far, max(-far, math.log(ratio))) if ratio > 0 else -far
     low, high = _ends(log_e, best, far, -math.log(alpha))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
 
 from gateway.statistics.rates import log_dirichlet
 from gateway.statistics.sequences import CannotSay
+from gateway.statistics.tails import chi_squared
 
 STRENGTH, LEAST_E = 1_000.0, 100.0
 
@@ -73,4 +73,4 @@ def sample_ratio(
         df += len(seen) - 1
         log_e += float(log_dirichlet(seen, one.shares, strength))
     units = sum(sum(one.units) for one in told)
-    return SampleRatio(log_e, x2, df, float(chi2.sf(x2, df)), units)
+    return SampleRatio(log_e, x2, df, chi_squared(x2, df), units)

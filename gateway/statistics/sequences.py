@@ -55,14 +55,18 @@ def half_width(error: Any, units: Any, rho2: float, alpha: float = ALPHA) -> Any
     return error * np.sqrt((1 + 1 / grown) * np.log((grown + 1) / alpha**2))
 
 
+def log_mixture(z: Any, units: Any, rho2: float) -> npt.NDArray[np.float64]:
+    """ln of the e-value at this look, of an estimate z standard errors from the null value."""
+    grown = np.multiply(units, rho2)
+    return np.asarray(grown * np.square(z) / (2 * (grown + 1)) - 0.5 * np.log1p(grown))
+
+
 def always_valid_p(z: Any, units: Any, rho2: float) -> npt.NDArray[np.float64]:
     """P at this look of an estimate z standard errors from the null value; at most 1.
 
     The smallest so far is valid too: at most alpha at any look, in all but alpha of experiments.
     """
-    grown = np.multiply(units, rho2)
-    log_p = 0.5 * np.log1p(grown) - grown * np.square(z) / (2 * (grown + 1))
-    return np.asarray(np.exp(np.minimum(0.0, log_p)))
+    return np.asarray(np.exp(np.minimum(0.0, -log_mixture(z, units, rho2))))
 
 
 def sequence(

@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from gateway.names import BUCKETS
+
 Floats = npt.NDArray[np.float64]
-#: Units fall into these by the first byte of their hash, the same in every epoch.
-BUCKETS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,17 @@ class EventCounts:
         return EventCounts(
             self.candidate + other.candidate, self.baseline + other.baseline, self.share
         )
+
+
+def product(numbers: Floats, matrix: Floats) -> Floats:
+    """(..., n) times (n, ...), added up in one order on every machine.
+
+    `@` is BLAS, whose last digit depends on the processor; a read-out must not.
+    """
+    total = np.zeros(numbers.shape[:-1] + matrix.shape[1:])
+    for k, row in enumerate(matrix):
+        total = total + np.multiply.outer(numbers[..., k], row)
+    return np.asarray(total)
 
 
 def columns(epochs: Sequence[EventCounts]) -> tuple[Floats, Floats, Floats]:

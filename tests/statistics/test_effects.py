@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.names import BUCKETS
 from gateway.statistics.effects import Effect, Kind, effect
 from gateway.statistics.sequences import CannotSay, Interval
-from gateway.statistics.sums import BUCKETS, BucketSums, EventCounts, Floats, Sides, UnitSums
+from gateway.statistics.sums import BucketSums, EventCounts, Floats, Sides, UnitSums
 
 Ints = npt.NDArray[np.int64]
 #: Values that add up exactly in any order.

@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import chi2
 
+from gateway.names import BUCKETS
 from gateway.statistics.effects import LEAST_EVENTS, LEAST_UNITS, Effect, effect
 from gateway.statistics.guardrail import log_harm
 from gateway.statistics.rates import log_dirichlet, log_evidence
 from gateway.statistics.sequences import always_valid_p, half_width, tuning
-from gateway.statistics.sums import BUCKETS, BucketSums, Floats, Sides, UnitSums
+from gateway.statistics.sums import BucketSums, Floats, Sides, UnitSums
 
 Ints = npt.NDArray[np.int64]
 ALPHA = 0.05
