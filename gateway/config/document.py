@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -10,15 +10,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.addresses import FOLDER, as_path, is_address
+from gateway.config.contradictions import contradictions
+from gateway.config.mapping import Section
 from gateway.config.mistakes import explain, given, line, listed
 from gateway.config.positions import Document, Mistake, NotYaml, Place, Position, read
-from gateway.config.settings import (
-    CONTRADICTIONS,
-    Config,
-    OperatorConfig,
-    TeamConfig,
-    contradictions,
-)
+from gateway.config.settings import CONTRADICTIONS, Config, OperatorConfig, TeamConfig
 from gateway.errors import ConfigError
 
 MOST_BYTES = 1024**2
@@ -26,10 +22,8 @@ MOST_BYTES = 1024**2
 Settings = TypeVar("Settings", bound=BaseModel)
 Operator = TypeVar("Operator", bound=OperatorConfig)
 
-_OPERATORS = dict.fromkeys(
-    OperatorConfig.model_fields,
-    "belongs to the operator's own settings, never to a file in the repository",
-)
+_OPERATORS_OWN = "belongs to the operator's own settings, never to a file in the repository"
+_OPERATORS = dict.fromkeys(OperatorConfig.model_fields, _OPERATORS_OWN)
 _IN_REPOSITORY = dict.fromkeys(
     TeamConfig.model_fields, "stands in the repository's gateway.yaml when --config-branch is given"
 )
@@ -46,6 +40,12 @@ def load_operator(path: Path) -> OperatorConfig:
     return anchored(found, path.absolute().parent)
 
 
+def load_operators_part(path: Path) -> OperatorConfig:
+    """The operator's half of a file that may be a whole one, whatever the other half says."""
+    found = _parse(read_text(path), str(path), OperatorConfig, dict.fromkeys(_IN_REPOSITORY))
+    return anchored(found, path.absolute().parent)
+
+
 def parse_config(text: str, name: str) -> Config:
     """The settings in a text that messages call `name`; relative paths stay as they are."""
     return _parse(text, name, Config)
@@ -58,7 +58,7 @@ def parse_operator(text: str, name: str) -> OperatorConfig:
 
 def parse_team(content: bytes, name: str) -> TeamConfig:
     """The half that may stand in the repository; settings of the operator are mistakes there."""
-    return _parse(_decoded(content, name), name, TeamConfig, _OPERATORS)
+    return _parse(_decoded(content, name), name, TeamConfig, _OPERATORS, ("network",))
 
 
 def combined(operator: OperatorConfig, team: TeamConfig) -> Config:
@@ -68,6 +68,11 @@ def combined(operator: OperatorConfig, team: TeamConfig) -> Config:
         **dict(operator),
         **dict(team),
     )
+
+
+def parse_as(text: str, name: str, model: type[Settings]) -> Settings:
+    """Another file of settings than gateway.yaml; all its mistakes at once, as of that one."""
+    return _parse(text, name, model)
 
 
 def read_text(path: Path) -> str:
@@ -91,9 +96,16 @@ def _decoded(content: bytes, name: str) -> str:
 
 
 def _parse(
-    text: str, name: str, model: type[Settings], not_here: Mapping[str, str] = MappingProxyType({})
+    text: str,
+    name: str,
+    model: type[Settings],
+    not_here: Mapping[str, str | None] = MappingProxyType({}),
+    not_of_branches: Sequence[str] = (),
 ) -> Settings:
-    """`not_here` are settings of the other half, each with what is to be said of it."""
+    """`not_here` are settings of the other half, each with what is said of it, if anything is.
+
+    `not_of_branches` are those of a branch that are the operator's.
+    """
     try:
         found = read(text)
     except NotYaml as error:
@@ -103,7 +115,9 @@ def _parse(
     else:
         for key in found.value.keys() & not_here.keys():
             del found.value[key]
-            found.mistakes.append(Mistake(found.keys[(key,)], (key,), not_here[key]))
+            if (message := not_here[key]) is not None:
+                found.mistakes.append(Mistake(found.keys[(key,)], (key,), message))
+        _take_from_branches(found, not_of_branches)
         try:
             config = model.model_validate(found.value)
         except ValidationError as error:
@@ -114,6 +128,15 @@ def _parse(
     raise ConfigError([line(name, mistake) for mistake in _in_order(found.mistakes)])
 
 
+def _take_from_branches(found: Document, settings: Sequence[str]) -> None:
+    branches = found.value.get("branches")
+    for name, branch in branches.items() if isinstance(branches, dict) else ():
+        for key in set(settings) & set(branch) if isinstance(branch, dict) else ():
+            del branch[key]
+            place = ("branches", name, key)
+            found.mistakes.append(Mistake(found.keys[place], place, _OPERATORS_OWN))
+
+
 def _mistakes(error: ValidationError, found: Document, model: type[BaseModel]) -> list[Mistake]:
     """What each setting says about itself, and what the settings say about one another.
 
@@ -121,25 +144,18 @@ def _mistakes(error: ValidationError, found: Document, model: type[BaseModel]) -
     """
     errors = [e for e in error.errors(include_url=False) if e["type"] != CONTRADICTIONS]
     mistakes = explain(errors, model, found)
-    wrong = {mistake.path for mistake in mistakes} | {mistake.path for mistake in found.mistakes}
-    settings = {key: value for key, value in found.value.items() if (key,) not in wrong}
-    branches = settings.get("branches", {})
-    sound = not any(path[:1] == ("branches",) for path in wrong)
-    for setting, message in contradictions(
-        baseline=settings.get("baseline"),
-        names=list(branches),
-        weights=[branch.get("weight", 0) for branch in branches.values()] if sound else None,
-        shadows={
-            name
-            for name, branch in branches.items()
-            if isinstance(branch, dict) and branch.get("shadow") is True
-        },
-        unit_keys={key for key in ("unit_key_env", "unit_key_file") if settings.get(key)},
-    ):
-        place = found.values.get((setting,), (1, 1))
-        shown = given((setting,), settings[setting]) if setting == "baseline" else ""
-        mistakes.append(Mistake(place, (setting,), message + shown))
+    wrong = {mistake.path for mistake in (*mistakes, *found.mistakes)}
+    for place, message in contradictions(found.value, wrong):
+        mistakes.append(Mistake(found.position(place), place, message + _shown(place, found)))
     return mistakes
+
+
+def _shown(place: Place, found: Document) -> str:
+    """The value that is contradicted, if one stands there that is short enough to repeat."""
+    value = found.value
+    for step in place:
+        value = value.get(step) if isinstance(value, dict) else None
+    return "" if value is None or isinstance(value, dict | list) else given(place, value)
 
 
 def _in_order(mistakes: list[Mistake]) -> list[Mistake]:
@@ -166,11 +182,14 @@ def anchored(config: Operator, folder: Path) -> Operator:
     changed: dict[str, Any] = {"state_dir": folder / config.state_dir}
     if config.unit_key_file is not None:
         changed["unit_key_file"] = folder / config.unit_key_file
-    for section in (config.credentials, config.webhook):
+    for name in ("access", "tls", "credentials", "webhook", "redis", "environments"):
+        section: Section | None = getattr(config, name)
         files = {key: folder / path for key, path in section or () if isinstance(path, Path)}
         if section is not None and files:
-            name = "webhook" if section is config.webhook else "credentials"
             changed[name] = section.model_copy(update=files)
+    if config.trust.signed_by is not None:
+        signers = tuple(folder / path for path in config.trust.signed_by)
+        changed["trust"] = config.trust.model_copy(update={"signed_by": signers})
     if config.repository.startswith(FOLDER):
         path = as_path(config.repository.removeprefix(FOLDER))
         changed["repository"] = f"{FOLDER}{folder / path}"

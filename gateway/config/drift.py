@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gateway.config.mapping import Section
 from gateway.config.quantities import ByteSize, Seconds
-from gateway.config.sections import Section
 
 
 def _data_file(value: str) -> str:

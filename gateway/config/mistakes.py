@@ -23,8 +23,10 @@ from pydantic_core.core_schema import ErrorType
 from gateway.config.positions import Document, Mistake, Place
 
 _PYDANTICS_OWN = frozenset(get_args(ErrorType))
-_SECRET = re.compile(r"secret|passw|token|credential|auth(?!or)|key|private|cookie", re.IGNORECASE)
-_SECRET_ADDRESS = re.compile(r"//[^/]*@|^[^/]*:[^/]*@|\?")
+_SECRET = re.compile(
+    r"secret|passw|token|credential|auth(?!or$)|key|private|cookie|^url_", re.IGNORECASE
+)
+_SECRET_ADDRESS = re.compile(r"//.*@|^[^/]*:[^/]*@|\?")
 _LONGEST = 80
 _NUMBERS = {float: "a number", int: "a whole number"}
 _KINDS = {bool: "true or false", str: "text", dict: "a mapping", tuple: "a list", list: "a list"}
@@ -121,8 +123,10 @@ def _expected(annotation: Any) -> str:
             chain.from_iterable(m.metadata if isinstance(m, FieldInfo) else [m] for m in rest)
         )
     if get_origin(annotation) in (Union, UnionType):
-        members = [_expected(member) for member in get_args(annotation) if member is not NoneType]
-        return " or ".join(members)
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        if len(members) == 1 and metadata:  # an optional setting's bounds are its value's
+            return _expected(Annotated[members[0], *metadata])
+        return " or ".join(map(_expected, members))
     if get_origin(annotation) is Literal:
         return listed([str(choice) for choice in get_args(annotation)])
     kind = get_origin(annotation) or annotation
@@ -150,6 +154,8 @@ def _lengths(kind: Any, metadata: Iterable[Any]) -> str:
     most = next((m.max_length for m in metadata if isinstance(m, MaxLen)), None)
     part = "character" if kind is str else "entry"
     parts = "characters" if kind is str else "entries"
+    if least and most is not None:
+        return f" of {least} to {most} {parts}"
     words = f" of at least {least} {part if least == 1 else parts}" if least else ""
     return words + (f" of at most {most} {parts}" if most is not None else "")
 

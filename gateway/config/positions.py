@@ -56,6 +56,12 @@ class Document:
     values: dict[Place, Position] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
+    def position(self, path: Place) -> Position:
+        """Where a value stands, or ought to stand: then that of the mapping it is missing in."""
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path, (1, 1))
+
 
 class NotYaml(Exception):
     """The text has no structure to speak of; holds the one mistake that says why."""

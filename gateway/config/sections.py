@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import string
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -19,15 +17,9 @@ from pydantic import (
 )
 
 from gateway.config.addresses import PathText
+from gateway.config.mapping import Section
 from gateway.config.quantities import ByteSize, Seconds
-
-
-class Section(BaseModel):
-    """A mapping of gateway.yaml: unknown keys are mistakes, nothing is coerced."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
-    )
+from gateway.config.ramp import RampConfig
 
 
 def _inside_tree(value: str) -> str:
@@ -65,6 +57,16 @@ class BranchConfig(Section):
         description="Most memory of one worker, its libraries included; beyond it an allocation "
         "fails.",
     )
+    environment: Literal["gateway", "branch"] = Field(
+        default="gateway",
+        description="The libraries its workers have: the gateway's own, or those that the branch's"
+        " uv.lock, pylock.toml or requirements.txt names.",
+    )
+    strict_versions: bool = Field(
+        default=False,
+        description="Refuse a model that was saved with another release of scikit-learn, numpy or"
+        " joblib; else that is only said.",
+    )
     fallback: bool = Field(
         default=True,
         description="Answer by the baseline where this branch cannot; false answers an error.",
@@ -76,6 +78,11 @@ class BranchConfig(Section):
         default="auto",
         description="Answer by a faster form of the model if, tried at load, its labels are the "
         "same and its numbers within 1e-9; `off`: never.",
+    )
+    network: bool = Field(
+        default=False,
+        description="Its workers may connect to others; said by the operator only, never by a file"
+        " in the repository.",
     )
     shadow: bool = Field(
         default=False,
@@ -92,6 +99,9 @@ class BranchConfig(Section):
         ge=1,
         description="Most rows of copies that a shadow holds at once; others are dropped.",
     )
+    ramp: RampConfig | None = Field(
+        default=None, description="Its share of all users step by step, in place of `weight`."
+    )
 
     @field_validator("shadow")
     @classmethod
@@ -105,6 +115,13 @@ class BranchConfig(Section):
     def _of_a_shadow(cls, value: float, info: ValidationInfo) -> float:
         if info.data.get("shadow") is False:
             raise ValueError("must be left out without shadow: true")
+        return value
+
+    @field_validator("ramp")
+    @classmethod
+    def _of_an_arm(cls, value: RampConfig | None, info: ValidationInfo) -> RampConfig | None:
+        if value is not None and info.data.get("shadow") is True:
+            raise ValueError("must be left out for a shadow, which answers nobody")
         return value
 
 
@@ -128,6 +145,8 @@ def parse_unit_source(value: Any) -> UnitSource:
         raise ValueError("must be header:NAME, body:FIELD or cookie:NAME")
     if key == "instances" or not key.isprintable() or any(mark in key for mark in '"\\'):
         raise ValueError("must name a field, without quotes or backslashes, besides instances")
+    if kind == "header" and key.lower() == "authorization":
+        raise ValueError("must be another header: Authorization carries the caller's key")
     return UnitSource(value)
 
 
@@ -194,7 +213,8 @@ class MonitoringConfig(Section):
     )
     journal_bytes: ByteSize = Field(
         default=1024**3,
-        description="Bound of the local journal; beyond it rows are dropped and counted.",
+        description="Bound of the local journal; beyond it rows are dropped and counted, and"
+        " outcomes refused.",
     )
     author: Annotated[str, AfterValidator(_person)] = Field(
         default=GATEWAY, description="Author of the monitoring commits, as `Name <address>`."
@@ -225,6 +245,11 @@ class LimitsConfig(Section):
     rows: int = Field(default=1024, ge=1, description="Most instances in one request.")
     queue_rows: int = Field(default=4096, ge=1, description="Most rows waiting for one branch.")
     batch_rows: int = Field(default=256, ge=1, description="Most rows in one call of a model.")
+    worker_scratch: ByteSize = Field(
+        default=256 * 1024**2,
+        description="Most bytes of files that one worker may have written, in a folder that ends"
+        " with it.",
+    )
     worker_memory: ByteSize | None = Field(
         default=None,
         description="Most memory of any one worker, whatever its branch's `memory` says.",
@@ -232,6 +257,12 @@ class LimitsConfig(Section):
     snapshot_bytes: ByteSize = Field(
         default=10 * 1024**3, description="Largest content of a branch that is written out."
     )
+
+
+def _prefix(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", value) is None:
+        raise ValueError("must be 1 to 64 letters, digits and _ . : -")
+    return value
 
 
 class CredentialsConfig(Section):
@@ -277,4 +308,50 @@ class WebhookConfig(Section):
     def _one_secret(self) -> Self:
         if (self.secret_env is None) == (self.secret_file is None):
             raise ValueError("must have either secret_env or secret_file")
+        return self
+
+
+class RedisConfig(Section):
+    """The Redis that replicas share; its address holds a password, and is named, never written."""
+
+    url_env: str | None = Field(
+        default=None,
+        description="Environment variable that holds its address: redis://, rediss:// or unix://.",
+    )
+    url_file: PathText | None = Field(
+        default=None, description="File that holds it; read anew when Redis refuses the password."
+    )
+    ca_file: PathText | None = Field(
+        default=None, description="Certificates that its server is checked against, for rediss://."
+    )
+    prefix: Annotated[str, AfterValidator(_prefix)] | None = Field(
+        default=None,
+        description="What all its keys begin with; without it, `gateway:` and 12 hex digits of the"
+        " repository's address.",
+    )
+    chunk_bytes: ByteSize = Field(
+        default=256 * 1024**2,
+        description="Most bytes of unpublished chunks there; beyond it they wait on the replicas'"
+        " own disks.",
+    )
+    gone_after: Seconds = Field(
+        default=3600.0,
+        ge=1,
+        description="When nothing was heard of a replica for so long, the chunk it had open counts"
+        " and is published as far as Redis has it; should it come back, the rest follows.",
+    )
+
+    @field_validator("url_env", "url_file")
+    @classmethod
+    def _names_a_place(cls, value: str | Path | None, info: ValidationInfo) -> str | Path | None:
+        # Else the address itself would be in the message that there is no such place.
+        if value is not None and ":" in str(value):
+            what = "an environment variable" if info.field_name == "url_env" else "a file"
+            raise ValueError(f"must name {what} that holds the address, never the address")
+        return value
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if (self.url_env is None) == (self.url_file is None):
+            raise ValueError("must have either url_env or url_file")
         return self

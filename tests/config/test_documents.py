@@ -11,15 +11,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic_core.core_schema import ErrorType
 
-from gateway.config import Config, load_config, parse_config
+from gateway.config import RESTART_ONLY, Config, load_config, parse_config
+from gateway.config.document import load_operators_part, parse_team
 from gateway.config.mistakes import explain
 from gateway.config.positions import Document
 from gateway.errors import ConfigError
+from gateway.names import Branch
 
 HERE = Path(__file__).parent
 WHOLE = (HERE / "whole.yaml").read_text()
 BAD = sorted(HERE.glob("bad_*.yaml"))
-PYDANTICS = re.compile(r"Input|should|Value error|valid (string|number|integer|dict)|type=|url")
+PYDANTICS = re.compile(r"Input|should|Value error|valid (string|number|integer|dict)|type=|\burl\b")
 
 
 def mistakes_of(text: str) -> list[str]:
@@ -58,7 +60,7 @@ def test_every_setting_can_be_given() -> None:
     config = parse_config(WHOLE, "gateway.yaml")
     given_there = config.model_dump(exclude_unset=True)
     assert set(Config.model_fields) - {"unit_key_file"} == set(given_there)
-    for section in ("monitoring", "limits"):
+    for section in ("monitoring", "limits", "environments", "trust"):
         assert set(type(getattr(config, section)).model_fields) == set(given_there[section])
     assert (
         config.monitoring.sample_rows,
@@ -103,12 +105,15 @@ def test_relative_paths_belong_to_the_folder_of_the_file(
     file.write_text(
         f"repository: {written}\nbaseline: prod\nbranches: {{prod: {{weight: 1}}}}\n"
         "state_dir: state\nunit_key_file: unit.key\n"
+        "redis: {url_file: url, ca_file: ../ca.pem}\n"
     )
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("etc/gateway.yaml"))
     assert meant.format(folder=folder, home="/home/ada") == config.repository
     assert folder / "state" == config.state_dir
     assert folder / "unit.key" == config.unit_key_file
+    assert config.redis is not None
+    assert (config.redis.url_file, config.redis.ca_file) == (folder / "url", folder / "../ca.pem")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +137,20 @@ def test_a_file_that_cannot_be_used_says_why(
     with pytest.raises(ConfigError) as caught:
         load_config(Path("gateway.yaml"))
     assert [said] == caught.value.mistakes
+
+
+def test_the_operators_part_of_a_file_is_read_whatever_the_rest_of_it_says(tmp_path: Path) -> None:
+    """A monitor beside the gateway must start while somebody edits the branches."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("repository: /srv/x.git\nstate_dir: here\nbranches: {prod: {weight: ten}}\n")
+    assert load_operators_part(path).state_dir == tmp_path / "here"
+    path.write_text("repository: /srv/x.git\nstate_dir: here\n")
+    assert load_operators_part(path).repository == "/srv/x.git"
+    path.write_text("repository: /srv/x.git\nstate_dir: 5\nbaseline: prod\nsalty: 1\n")
+    with pytest.raises(ConfigError, match="salty") as caught:
+        load_operators_part(path)
+    assert "state_dir" in str(caught.value)
+    assert "baseline" not in str(caught.value)
 
 
 def test_a_folder_in_place_of_the_file_says_so(tmp_path: Path) -> None:
@@ -254,3 +273,26 @@ def test_any_change_of_a_file_loads_or_is_a_config_error(text: str) -> None:
         said = error.mistakes
     assert said
     assert all(line.startswith("gateway.yaml:") for line in said)
+
+
+def test_the_replicas_redis_is_the_operators_and_stays_until_a_restart() -> None:
+    text = b"baseline: prod\nbranches: {prod: {weight: 1}}\nredis: {url_env: PATH}\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_team(text, "prod:gateway.yaml")
+    (mistake,) = caught.value.mistakes
+    assert mistake.startswith("prod:gateway.yaml:3:1: redis: belongs to the operator's own")
+    assert "redis" in RESTART_ONLY
+
+
+def test_which_branch_may_reach_the_network_is_the_operators_alone() -> None:
+    text = b"baseline: prod\nbranches: {prod: {weight: 1, network: true}}\nsandbox: off\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_team(text, "prod:gateway.yaml")
+    network, sandbox = caught.value.mistakes
+    where = "prod:gateway.yaml:2:30: branches.prod.network: belongs to the operator's own"
+    assert network.startswith(where)
+    assert sandbox.startswith("prod:gateway.yaml:3:1: sandbox: belongs to the operator's own")
+    assert "sandbox" in RESTART_ONLY
+    config = parse_config(text.decode() + "repository: r.git\n", "gateway.yaml")
+    assert config.branches[Branch("prod")].network
+    assert config.sandbox == "off"
