@@ -49,7 +49,45 @@ MIGRATIONS = (
         PRIMARY KEY (writer, number, path)
     );
     """,
+    """
+    CREATE TABLE reading (
+        writer TEXT NOT NULL, number INTEGER NOT NULL, place INTEGER NOT NULL,
+        PRIMARY KEY (writer, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+    CREATE TABLE unit_set (
+        scope INTEGER NOT NULL, unit INTEGER NOT NULL, PRIMARY KEY (scope, unit)
+    ) WITHOUT ROWID;
+    CREATE TABLE exposure (
+        id BLOB PRIMARY KEY, ts INTEGER NOT NULL, place INTEGER NOT NULL, unit INTEGER,
+        row_count INTEGER NOT NULL, answers BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE shadow_answer (
+        id BLOB NOT NULL, place INTEGER NOT NULL, answers BLOB NOT NULL, PRIMARY KEY (id, place)
+    ) WITHOUT ROWID;
+    CREATE TABLE outcome (
+        id BLOB NOT NULL, row INTEGER NOT NULL, metric TEXT NOT NULL, ts INTEGER NOT NULL,
+        value REAL, label BLOB, status TEXT NOT NULL, branch TEXT NOT NULL,
+        duplicates INTEGER NOT NULL, PRIMARY KEY (id, row, metric)
+    ) WITHOUT ROWID;
+    CREATE INDEX outcome_waiting ON outcome (ts) WHERE status = 'waiting';
+    CREATE TABLE line (
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, branch TEXT NOT NULL, text TEXT NOT NULL
+    );
+    CREATE TABLE cell (
+        contrast TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, epoch TEXT NOT NULL,
+        arm TEXT NOT NULL, metric TEXT NOT NULL, written BLOB, fresh BLOB,
+        PRIMARY KEY (contrast, start, stop, epoch, arm, metric)
+    ) WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE outcome ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+    UPDATE outcome SET late = 1 WHERE status = 'late' OR branch = '?late';
+    """,
 )
+
+#: What stays of the write-ahead log once it is taken over: one large change must not keep its room.
+_LOG_BYTES = 64 * 1024 * 1024
 
 
 class SqliteStore:
@@ -64,6 +102,7 @@ class SqliteStore:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -215,14 +254,20 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing; within another one, a part of that."""
+        if self._db.in_transaction:
+            yield self._db
+            return
         with self._translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # Where the disk is full, SQLite may have ended it by itself.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

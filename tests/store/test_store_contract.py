@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from movingstore import MovingStore
 
 from gateway.chunks import ChunkKey
 from gateway.errors import StateError
@@ -33,7 +35,9 @@ Open = Callable[[Path], AbstractContextManager[Store]]
 IMPLEMENTATIONS: dict[str, Open] = {
     "sqlite": lambda folder: SqliteStore(folder / "store.sqlite"),
 }
-every_store = pytest.mark.parametrize("opened", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS)
+#: What another replica opens is held to the same page.
+OPENED: dict[str, Callable[[Path], Any]] = {**IMPLEMENTATIONS, "sqlite-by-redis": MovingStore}
+every_store = pytest.mark.parametrize("opened", OPENED.values(), ids=OPENED)
 
 KEY = ChunkKey("a1b2c3d4", 7)
 PROD, DEV = Branch("prod"), Branch("dev")
@@ -291,7 +295,8 @@ def test_killed_in_the_middle_it_holds_whole_parts_and_all_that_were_returned(
     name: str, tmp_path: Path
 ) -> None:
     program = COUNTING.format(tests=str(Path(__file__).parent), name=name)
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    roots = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
     returned = 0
     for round_ in range(4):
         folder = tmp_path / str(round_)
