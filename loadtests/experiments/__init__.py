@@ -1,0 +1,1 @@
+"""What an experiment's verdicts are worth: promised beside measured error rates, simulated."""
