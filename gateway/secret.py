@@ -1,12 +1,19 @@
-"""A secret that gateway.yaml names: read from a variable or a file at the start, shown nowhere."""
+"""A secret that gateway.yaml names: read from a variable or a file at the start, shown nowhere.
+
+Owns too how one is handed on to a child: in an anonymous file, whose descriptor it inherits.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import StateError
+
+#: Where a process finds the files that it holds open.
+DESCRIPTORS = "/dev/fd/"
 
 
 def named_secret(
@@ -33,3 +40,14 @@ def named_secret(
     if not secret:
         raise StateError("is empty; it must hold the secret", where=where)
     return secret
+
+
+def held_open(secret: bytes) -> int:
+    """A descriptor of a file without a name that holds the secret."""
+    try:
+        descriptor = os.memfd_create("password", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):
+        descriptor, name = tempfile.mkstemp(prefix="gateway-")
+        Path(name).unlink()
+    os.write(descriptor, secret + b"\n")
+    return descriptor

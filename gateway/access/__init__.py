@@ -1,0 +1,1 @@
+"""Who may do what: scopes, keys and where they are read from, rates, TLS, and the audit."""
