@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import BodyTooLarge
 from gateway.web.errors import error_body
+from gateway.web.headers import LINES
 from gateway.web.predict import PATH, Predict
 
 
@@ -201,7 +202,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
         elif not cycle.response_complete:
             cycle.more_body = False
-            self.predict.begin(self.headers, cycle.body, cycle.respond)
+            self.predict.begin(self.headers, cycle.body, cycle.respond, self.client)
 
     # From the transport
 
@@ -267,10 +268,11 @@ class Connection(HttpToolsProtocol):
                 return
         body = error_body(kind, message, "request")
         self.transport.write(
-            b"%scontent-type: application/json\r\ncontent-length: %d\r\n%s%s%s"
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\n%s%s%s%s"
             % (
                 _STATUS[status],
                 len(body),
+                LINES,
                 b"retry-after: 1\r\n" if status == 503 else b"",
                 b"connection: close\r\n\r\n",
                 body,
@@ -282,7 +284,8 @@ class Connection(HttpToolsProtocol):
         """Close in a while: closed with something unread, the caller would not get its answer."""
         self.since, self.state = self._now(), "linger"
         self._let_go()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no such thing
+            self.transport.write_eof()
 
 
 def connections_to(

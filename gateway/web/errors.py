@@ -14,8 +14,10 @@ from gateway.errors import (
     BodyTooLarge,
     BodyTooSlow,
     DeadlineExceeded,
+    Forbidden,
     GatewayError,
     InvalidInstances,
+    KeyNeeded,
     ModelError,
     NotFound,
     RepositoryError,
@@ -28,6 +30,9 @@ from gateway.errors import (
 #: What a caller is told of a defect of ours; the log has the rest.
 DEFECT = "the gateway failed; its log says why"
 
+#: How a key may come: a browser asks its user for the password of Basic.
+CHALLENGE = 'Basic realm="branch gateway", Bearer'
+
 log = logging.getLogger(__name__)
 
 #: Most special first: the first family an error belongs to decides.
@@ -36,6 +41,7 @@ TABLE: tuple[tuple[type[GatewayError], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (InvalidInstances, 422, "invalid_instances"),
     (Unauthorised, 401, "unauthorised"),
+    (Forbidden, 403, "forbidden"),
     (BodyTooSlow, 408, "too_slow"),
     (TooMany, 429, "too_many"),
     (RequestError, 400, "bad_request"),
@@ -61,7 +67,9 @@ def describe(error: GatewayError) -> tuple[int, bytes, dict[str, str]]:
     if isinstance(error, UnavailableError):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorised):
-        headers["WWW-Authenticate"] = "Signature"  # RFC 9110 wants one; the message says which
+        # RFC 9110 wants one. Of a webhook, where it is a signature, the message says which.
+        is_key = isinstance(error, KeyNeeded)
+        headers["WWW-Authenticate"] = CHALLENGE if is_key else "Signature"
     return status, error_body(kind, error.message, error.where), headers
 
 
@@ -83,8 +91,13 @@ async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = _NAMES.get(error.status_code, "http")
     message = error.detail
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=error.headers)  # what it asks is in Allow
     if error.status_code == 404:
-        message = "no such path; POST /predict answers predictions, GET /branches lists branches"
+        message = (
+            "no such path; POST /predict answers predictions, GET /branches lists branches,"
+            " and GET /docs says what else there is"
+        )
     elif error.status_code == 405 and error.headers:
         message = f"this path takes {error.headers.get('Allow', 'another method')}"
     body = error_body(kind, message, f"{request.method} {request.url.path}")

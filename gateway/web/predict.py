@@ -11,16 +11,22 @@ import os
 import time
 from collections.abc import Callable
 
+from gateway.access.guard import OVERRIDE, PREDICT, Client, Guard
+from gateway.assignment import OVERRIDE as BY_NAME
 from gateway.config import Config
 from gateway.errors import (
     BodyTooLarge,
     DeadlineExceeded,
+    Forbidden,
     GatewayError,
     InvalidInstances,
     ModelError,
+    NotFound,
     NotReady,
     Overloaded,
     RequestError,
+    TooMany,
+    Unauthorised,
     UnreadableBody,
 )
 from gateway.metrics import Metrics
@@ -30,6 +36,8 @@ from gateway.routing import Routing
 from gateway.web.deadline import deadline_in
 from gateway.web.envelope import Envelope
 from gateway.web.errors import DEFECT, describe
+from gateway.web.exclusion import Exclusion
+from gateway.web.overrides import Asked, with_header
 from gateway.web.units import Headers, UnitSources
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job, Serving
@@ -55,6 +63,15 @@ _FAILURES: tuple[tuple[type[GatewayError], str], ...] = (
     (GatewayError, "error"),
 )
 
+#: Why a request was refused before any branch saw it; else it is unreadable.
+_REFUSALS: tuple[tuple[type[RequestError], str], ...] = (
+    (BodyTooLarge, "too_large"),
+    (NotFound, "no_branch"),
+    (Unauthorised, "access"),
+    (Forbidden, "access"),
+    (TooMany, "access"),
+)
+
 #: The response, once, now or later: HTTP status, header lines, body.
 Respond = Callable[[int, bytes, bytes], None]
 
@@ -66,17 +83,24 @@ class Predict:
     """
 
     def __init__(
-        self, routing: Routing, fleet: Fleet, recorder: Recorder, metrics: Metrics
+        self,
+        routing: Routing,
+        fleet: Fleet,
+        recorder: Recorder,
+        metrics: Metrics,
+        guard: Guard,
     ) -> None:
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
         self.metrics = metrics
+        self._guard = guard
         #: Told of every answer, once it is given; None where nobody is to be.
         self.given: Callable[[Exchange, Answer], None] | None = None
         self._of: Config | None = None
         self._envelope: Envelope
         self._units: UnitSources
+        self._exclusion: Exclusion
         self._random = b""
         self._tails: dict[int, tuple[Serving, bytes, bytes]] = {}
 
@@ -85,15 +109,24 @@ class Predict:
         """The bound of a body, as configured now."""
         return self._routing.config.limits.body_bytes
 
-    def begin(self, headers: Headers, body: bytes | bytearray, respond: Respond) -> None:
+    def begin(
+        self,
+        headers: Headers,
+        body: bytes | bytearray,
+        respond: Respond,
+        client: Client = None,
+        asked: Asked | None = None,
+    ) -> None:
         """Answer a request of these headers (names in lower case) and this body.
 
-        `respond` is called exactly once, during this call or later.
+        `asked` is the branch that its path or query names. `respond` is called exactly once,
+        during this call or later.
         """
         arrived = time.perf_counter()
         request_id = self._new_id()
         try:
-            exchange = self._exchange(headers, body, request_id, arrived)
+            override = self._admitted(headers, client, asked)
+            exchange = self._exchange(headers, body, request_id, arrived, override)
         except RequestError as error:
             self.refuse(error, respond)
         except Exception:
@@ -104,7 +137,7 @@ class Predict:
 
     def refuse(self, error: RequestError, respond: Respond) -> None:
         """Count and answer a request that no branch is to see."""
-        reason = "too_large" if isinstance(error, BodyTooLarge) else "unreadable"
+        reason = next((word for kind, word in _REFUSALS if isinstance(error, kind)), "unreadable")
         self.metrics.refused_by[reason].inc()
         respond(*self._refusal(error, self._new_id(), None))
 
@@ -126,10 +159,13 @@ class Predict:
             deadline = exchange.deadline
         unit = exchange.assignment.unit
         job = Job(exchange.payload, exchange.rows, deadline, exchange, flight, hurried, unit)
-        slot.submit(job, patient=not self.may_fall_back(branch))
+        slot.submit(job, patient=not self.may_fall_back(exchange))
 
-    def may_fall_back(self, branch: Branch) -> bool:
-        config = self._routing.config
+    def may_fall_back(self, exchange: Exchange) -> bool:
+        """What was asked for by name is tried out: an answer of another branch is none."""
+        config, branch = self._routing.config, exchange.branch
+        if exchange.assignment.reason == BY_NAME:
+            return False
         settings = config.branches.get(branch)
         return branch != config.baseline and (settings is None or settings.fallback)
 
@@ -184,19 +220,40 @@ class Predict:
         drawn, self._random = self._random[:_ID_BYTES], self._random[_ID_BYTES:]
         return RequestId.build(time.time_ns() // 1_000_000, int.from_bytes(drawn, "big"))
 
+    def _admitted(self, headers: Headers, client: Client, asked: Asked | None) -> Branch | None:
+        """The branch that is asked for by name, if one is; RequestError unless it may be asked."""
+        asked = with_header(asked, headers)
+        if asked is None:
+            if not self._guard.anybody_predicts:
+                self._guard.admit(headers, client, PREDICT)
+            return None
+        self._guard.admit(headers, client, OVERRIDE)
+        branch = self._routing.known(*asked)
+        self.metrics.branch(branch).overrides.inc()
+        return branch
+
     def _exchange(
-        self, headers: Headers, body: bytes | bytearray, request_id: RequestId, arrived: float
+        self,
+        headers: Headers,
+        body: bytes | bytearray,
+        request_id: RequestId,
+        arrived: float,
+        override: Branch | None,
     ) -> Exchange:
         config = self._routing.config
         if config is not self._of:
             self._of = config
             self._envelope = Envelope(config.unit, config.limits)
             self._units = UnitSources(config.unit)
+            self._exclusion = Exclusion(config.exclude)
         if not body:
             raise UnreadableBody("the body is empty", where="body")
         payload, rows, fields = self._envelope.parse(body)
         unit = self._units.find(headers, fields)
-        assignment = self._routing.assign(unit, request_id)
+        excluded = override is None and self._exclusion.covers(headers)
+        if excluded:
+            self.metrics.excluded_requests.inc()
+        assignment = self._routing.assign(unit, request_id, excluded=excluded, override=override)
         return Exchange(request_id, assignment, payload, rows, arrived, deadline_in(headers))
 
     def _serving(self, branch: Branch) -> Serving | None:
@@ -278,7 +335,7 @@ class Flight:
                 predict.log_failure(exchange, error)
                 if (
                     exchange.status == "ok"
-                    and predict.may_fall_back(exchange.branch)
+                    and predict.may_fall_back(exchange)
                     and exchange.deadline > time.monotonic()
                 ):
                     exchange.status = _status(error, _FALLBACKS)

@@ -1,6 +1,7 @@
 """POST /predict as an ASGI application: for the few requests that have no short way.
 
-Those are pipelined ones, HTTP/1.0, and callers that ask before they send a body.
+Those are pipelined ones, HTTP/1.0, callers that ask before they send a body, and what names a
+branch in its path or query.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import BodyTooLarge, RequestError
+from gateway.errors import RequestError
+from gateway.web.bodies import ClientGone, read_body
+from gateway.web.overrides import asked_in
 from gateway.web.predict import Predict
-from gateway.web.units import header
-
-
-class ClientGone(Exception):
-    """The caller hung up before its body was whole: there is nobody to answer."""
 
 
 class PredictApplication:
     """Gives `Predict` a whole body, and its response to the server."""
+
+    #: `Predict` itself asks whose request it is.
+    asks_guard = True
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
@@ -35,30 +36,15 @@ class PredictApplication:
                 answered.set_result(response)
 
         try:
-            body = await _read_body(scope, receive, predict.most_bytes)
+            asked = asked_in(scope)
+            body = await read_body(scope, receive, predict.most_bytes)
         except ClientGone:
             return
         except RequestError as error:
             predict.refuse(error, respond)
         else:
-            predict.begin(scope["headers"], body, respond)
+            predict.begin(scope["headers"], body, respond, scope.get("client"), asked)
         await _send(send, *await answered)
-
-
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytearray:
-    declared = header(scope["headers"], b"content-length")
-    if declared and declared.isdecimal() and int(declared) > limit:
-        raise BodyTooLarge(f"at most {limit} bytes. Given: {declared}", where="body")
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge(f"at most {limit} bytes. Given: more", where="body")
-        if not message.get("more_body", False):
-            return body
 
 
 async def _send(send: Send, status: int, lines: bytes, body: bytes) -> None:

@@ -19,9 +19,12 @@ from starlette.responses import Response
 
 from gateway.config import Config
 from gateway.errors import NotFound
+from gateway.experiments.allocation import Order
+from gateway.machine_metrics import Standing
 from gateway.metrics import Metrics
-from gateway.names import Branch
+from gateway.names import Branch, Commit
 from gateway.recording import Recorder
+from gateway.repositories.authorship import Authorship
 from gateway.routing import Routing
 from gateway.shadows import Shadows
 from gateway.web.errors import json_response
@@ -44,8 +47,12 @@ class Status:
         repository: Callable[[], dict[str, Any]],
         monitor: Callable[[], dict[str, Any]],
         configuration: Callable[[], dict[str, Any]],
+        allocation: Callable[[], dict[str, Any]],
+        access: Callable[[], dict[str, Any]],
         snapshots: Path,
+        told: Callable[[Commit], Authorship | None] = lambda commit: None,
     ) -> None:
+        """`told` is who made a commit, and what for."""
         self._routing = routing
         self._fleet = fleet
         self._recorder = recorder
@@ -53,7 +60,10 @@ class Status:
         self._repository = repository
         self._monitor = monitor
         self._configuration = configuration
+        self._allocation = allocation
+        self._access = access
         self._snapshots = snapshots
+        self._told = told
         self._cards: dict[str, Any] = {}
         self._started = time.monotonic()
 
@@ -62,10 +72,11 @@ class Status:
         config = self._routing.config
         late = time.monotonic() - self._started > config.ready_wait
         waiting: dict[str, str] = {}
-        for name, branch in config.branches.items():
-            state = self._slot(name)
+        repository = self._repository()["branches"]
+        for name, weight in config.weights.items():
+            state = self._slot(name, repository)
             loaded = state["serving"] is not None
-            settled = loaded or state["state"] == "failed" or late or branch.weight == 0
+            settled = loaded or state["state"] == "failed" or late or weight == 0
             if not (loaded if name == config.baseline else settled):
                 waiting[name] = state["reason"] or state["state"]
         return waiting
@@ -75,6 +86,7 @@ class Status:
         repository, monitor = self._repository(), self._monitor()
         metrics.repository_up.set(repository["last_error"] is None)
         metrics.drift.show(monitor.get("drift"))
+        metrics.shared.show(monitor.get("shared"))
         for cache, found in (("read", repository["cache"]), ("write", monitor.get("cache"))):
             if found:
                 metrics.cache_bytes[cache].set(found["bytes"])
@@ -86,20 +98,43 @@ class Status:
             diverted = (monitor.get("branches", {}).get(name) or {}).get("diverted")
             children.diverted.set(diverted is not None)
         self._shadows.gauge()
+        metrics.machine.standing = self._standing(monitor)
+
+    def _standing(self, monitor: dict[str, Any]) -> Standing:
+        config = self._routing.config
+        return Standing(
+            baseline=config.baseline,
+            is_ready=not self.waiting_for(),
+            refuses_configuration=self._configuration()["state"] == "refused",
+            monitor_is_up=monitor["up"],
+            experiments_are_up=monitor["experiments"]["trouble"] is None,
+            queue_rows=config.limits.queue_rows,
+            journal_bytes=self._recorder.most_bytes,
+            flush=config.monitoring.flush,
+            oldest_chunk=self._recorder.oldest_chunk,
+            shared_bytes=config.redis.chunk_bytes if config.redis else None,
+            memory={name: most for name in config.branches if (most := config.memory_of(name))},
+        )
 
     async def branches(self, request: Request) -> Response:
+        return json_response(_pretty(await self.everything()))
+
+    async def everything(self) -> dict[str, Any]:
+        """What GET /branches answers."""
         config = self._routing.config
         repository = self._repository()
         monitor = self._monitor()
         branches = {}
         for name in config.branches:
             with contextlib.suppress(NotFound):  # taken out while this page is made
-                branches[name] = await self._branch(name, config)
-        body = {
+                branches[name] = await self._branch(name, config, repository, monitor)
+        return {
             "baseline": config.baseline,
             "salt": config.salt,
             "epoch": self._routing.epoch,
             "configuration": self._configuration(),
+            "allocation": self._allocation(),
+            "access": self._access(),
             "repository": {k: v for k, v in repository.items() if k != "branches"},
             "recording": {
                 "dropping": self._recorder.full,
@@ -108,53 +143,60 @@ class Status:
                 "trouble": monitor.get("trouble"),
                 "cache": monitor.get("cache"),
                 "drift": _without(monitor.get("drift"), "branches", "rows"),
+                "experiments": monitor.get("experiments"),
             },
+            **_shared(monitor.get("shared")),
             "spare_workers": self._fleet.spares.status,
             "branches": branches,
         }
-        return json_response(_pretty(body))
 
     async def branch(self, request: Request) -> Response:
         config = self._routing.config
         name = self.known(request.path_params["branch"])
-        return json_response(_pretty(await self._branch(name, config)))
+        body = await self._branch(name, config, self._repository(), self._monitor())
+        return json_response(_pretty(body))
 
     def known(self, text: str) -> Branch:
         """A configured branch by name, also with `~` for `/`; NotFound otherwise."""
-        for name in self._routing.config.branches:
-            if text in (name, name.folder):
-                return name
-        known = ", ".join(self._routing.config.branches)
-        raise NotFound(f"no branch {text!r} is served; there are: {known}", where="path")
+        return self._routing.known(text, "path")
 
-    async def _branch(self, name: Branch, config: Config) -> dict[str, Any]:
-        monitor = self._monitor()
-        slot = self._slot(name)
+    async def _branch(
+        self, name: Branch, config: Config, repository: dict[str, Any], monitor: dict[str, Any]
+    ) -> dict[str, Any]:
+        slot = self._slot(name, repository["branches"])
+        if slot["serving"] is not None:
+            slot["serving"] = {**slot["serving"], **self._authorship(slot["serving"]["commit"])}
         fingerprint = slot["serving"]["fingerprint"] if slot["serving"] else None
-        total = sum(config.weights.values())
-        weight = config.branches[name].weight
+        split, order = self._routing.split, self._routing.orders.get(name)
         return {
             "branch": name,
             "baseline": name == config.baseline,
-            "weight": weight,
-            "share": weight / total,
+            "weight": config.branches[name].weight,
+            "share": split.propensities.get(name, 0.0),
+            "effective_weight": split.weights.get(name, 0.0),
+            "allocation": order and _told(order),
             "fallback": config.branches[name].fallback,
             "shadow": self._shadows.status(name),
             **slot,
-            "repository": self._repository()["branches"].get(name),
+            "repository": repository["branches"].get(name),
             "monitoring": monitor.get("branches", {}).get(name),
             "recorded_rows": monitor.get("rows", {}).get(name, 0),
             "drift": _drift(monitor.get("drift"), name),
             "model": await self._model_card(fingerprint) if fingerprint else None,
         }
 
-    def _slot(self, name: Branch) -> dict[str, Any]:
+    def _authorship(self, commit: str) -> dict[str, str | None]:
+        told = self._told(Commit(commit))
+        fields = ("author", "subject", "committed_at")
+        return {name: getattr(told, name) if told is not None else None for name in fields}
+
+    def _slot(self, name: Branch, repository: dict[str, Any]) -> dict[str, Any]:
         """What the fleet says; where it was given nothing to load, what the repository says."""
         try:
             state = self._fleet.slot(name).state
         except KeyError:
             raise NotFound(f"branch {name!r} is no longer served", where="path") from None
-        found = self._repository()["branches"].get(name) or {}
+        found = repository.get(name) or {}
         if found.get("trouble") in ("content", "missing"):
             state["reason"] = state["reason"] or found["text"]
             if state["serving"] is None and not state["loading"]:
@@ -171,8 +213,19 @@ class Status:
         return self._cards[fingerprint]
 
 
+def _told(order: Order) -> dict[str, Any]:
+    return {"state": order.state, "reason": order.reason, "since": order.since}
+
+
 def _without(fields: dict[str, Any] | None, *names: str) -> dict[str, Any] | None:
     return fields and {name: value for name, value in fields.items() if name not in names}
+
+
+def _shared(said: dict[str, Any] | None) -> dict[str, Any]:
+    """What is shared with other replicas, and who they are; nothing where there are none."""
+    if said is None:
+        return {}
+    return {"shared": _without(said, "replicas", "looks"), "replicas": said.get("replicas", {})}
 
 
 def _drift(said: dict[str, Any] | None, name: Branch) -> dict[str, Any] | None:

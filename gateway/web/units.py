@@ -36,12 +36,17 @@ def header(headers: Headers, name: bytes) -> str | None:
     """The first value of a header (its name in lower case), as UTF-8 if it is that."""
     for key, value in headers:
         if key == name:
-            text: bytes = value.strip(b" \t")
-            try:
-                return text.decode()
-            except UnicodeDecodeError:
-                return text.decode("latin-1")
+            return decoded(value)
     return None
+
+
+def decoded(value: bytes) -> str:
+    """A header's value as text, without blanks at its ends."""
+    text = value.strip(b" \t")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def _cookie(headers: Headers, name: str) -> str | None:

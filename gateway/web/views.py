@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, UnavailableError
 from gateway.layout import Kind
 from gateway.names import Branch
 from gateway.web.drift import Drift
 from gateway.web.status import Status
 
-KINDS: tuple[Kind, ...] = ("predictions", "drift", "decisions")
+#: Each reads a repository, and all of what it holds of a branch.
+MOST_EXPORTS = 4
+_CSV = "text/csv; charset=utf-8"
+
+KINDS: tuple[Kind, ...] = ("predictions", "drift", "outcomes", "results", "decisions")
 
 
 class Views:
@@ -31,6 +37,7 @@ class Views:
         export: Callable[[Branch, Kind], Iterator[bytes]],
         drift_folder: Path,
     ) -> None:
+        self._under_way = 0
         self._status = status
         self._export = export
         self.drift = Drift(status, drift_folder).answer
@@ -42,6 +49,20 @@ class Views:
         if kind is None:
             known = ", ".join(f"{kind}.csv" for kind in KINDS)
             raise NotFound(f"no view {wanted}.csv; there are: {known}", where="path")
+        headers = {"Content-Disposition": f'attachment; filename="{kind}.csv"'}
+        if request.method == "HEAD":
+            return Response(media_type=_CSV, headers=headers)
+        if self._under_way >= MOST_EXPORTS:
+            text = f"{MOST_EXPORTS} views are being read, which is the most at once"
+            raise UnavailableError(text, where="path", retry_after=5)
+        self._under_way += 1
+        try:
+            return await self._streamed(branch, kind, headers)
+        except BaseException:
+            self._under_way -= 1
+            raise
+
+    async def _streamed(self, branch: Branch, kind: Kind, headers: dict[str, str]) -> Response:
         parts = iterate_in_threadpool(self._export(branch, kind))
         # The first part is awaited here: a repository that cannot be read is an error, not a file.
         first = await anext(parts, b"")
@@ -51,8 +72,23 @@ class Views:
             async for part in parts:
                 yield part
 
-        return StreamingResponse(
-            whole(),
-            media_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{kind}.csv"'},
-        )
+        return _Counted(whole(), self._ended, media_type=_CSV, headers=headers)
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+
+
+class _Counted(StreamingResponse):
+    """Says when it is over, however that is."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], ended: Callable[[], None], **given: Any
+    ) -> None:
+        super().__init__(content, **given)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from gateway.access.rate import TokenBucket
 from gateway.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -30,7 +31,6 @@ from gateway.errors import (
 from gateway.metrics import Metrics
 from gateway.timestamps import rfc3339
 from gateway.web.errors import describe, json_response
-from gateway.web.rate import TokenBucket
 
 #: What GitHub sends at most; the others send less.
 LARGEST_BODY = 25 * 1024 * 1024

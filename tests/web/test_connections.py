@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from waiting import wait_until_async
 
+from gateway.access.guard import Guard
 from gateway.config import Config
 from gateway.listening import Server
 from gateway.metrics import Metrics
@@ -28,6 +29,7 @@ from gateway.names import Branch, Commit, Fingerprint
 from gateway.recording import Recorder
 from gateway.routing import Routing
 from gateway.web.connection import Bounds, connections_to
+from gateway.web.feedback import Feedback
 from gateway.web.predict import PATH, Predict
 from gateway.web.predict_asgi import PredictApplication
 from gateway.workers.fleet import Fleet
@@ -120,10 +122,20 @@ async def serving(bounds: Bounds, **limits: Any) -> AsyncIterator[World]:
     )
     echo = Echo()
     routing = Routing(config, b"k" * 32, {})
-    predict = Predict(routing, cast(Fleet, echo), cast(Recorder, echo), Metrics())
+    metrics = Metrics()
+    guard = Guard(config, metrics)
+    predict = Predict(routing, cast(Fleet, echo), cast(Recorder, echo), metrics, guard)
+    feedback = Feedback(
+        cast(Recorder, echo),
+        predict.metrics,
+        metrics=dict,
+        outcomes=lambda _: [],
+        most_bytes=lambda: predict.most_bytes,
+    )
     app = Starlette(
         routes=[
             Route(PATH, PredictApplication(predict), methods=["POST"]),
+            Route("/feedback", feedback.take, methods=["POST"]),
             Route("/other", lambda request: PlainTextResponse("other")),
         ]
     )
@@ -288,7 +300,12 @@ def test_a_caller_that_hangs_up_harms_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("part", "sent"),
-    [("head", b"POST /predict HTTP/1.1\r\nhost"), ("body", post()[:-3]), ("idle", b"")],
+    [
+        ("head", b"POST /predict HTTP/1.1\r\nhost"),
+        ("body", post()[:-3]),
+        ("body", post()[:-3].replace(b"/predict", b"/feedback")),
+        ("idle", b""),
+    ],
 )
 def test_who_stops_in_the_middle_is_told_and_ended(part: str, sent: bytes) -> None:
     bounds = Bounds(**{"idle": LONG, "head": LONG, "body": LONG, part: 0.05})  # type: ignore[arg-type]

@@ -62,6 +62,8 @@ def status(routing: Routing, fleet: Slots, snapshots: Path) -> Status:
         repository=lambda: {"branches": {}},
         monitor=dict,
         configuration=lambda: {"state": "in_force"},
+        access=dict,
+        allocation=lambda: {"trouble": None},
         snapshots=snapshots,
     )
 
@@ -158,6 +160,20 @@ def test_only_the_baseline_must_be_loaded_for_the_gateway_to_be_ready(
     begun = time.monotonic()
     wait_until(lambda: time.monotonic() - begun > 0.002)
     assert set(page.waiting_for()) == ({name} if waits else set())
+
+
+def test_a_branch_that_ramps_is_waited_for_and_has_its_first_step_without_a_weight(
+    tmp_path: Path,
+) -> None:
+    branches = {"prod": {"weight": 10}, "exp": {"ramp": {"steps": [25, 50]}}, "idle": {}}
+    routing = Routing(config("prod", branches=branches, ready_wait="1h"), b"k", {})
+    fleet = Slots("prod", "exp", "idle")
+    page = status(routing, fleet, tmp_path)
+    told = [shown(asyncio.run(page.branch(ask(name)))) for name in branches]
+    assert [one["weight"] for one in told] == [10, 0, 0]
+    assert [one["share"] for one in told] == pytest.approx([0.75, 0.25, 0])
+    fleet.states["exp"] = fleet.states["idle"] = {**NOT_LOADED}
+    assert page.waiting_for() == {"exp": "loading"}
 
 
 def test_names_that_are_awkward_everywhere_are_served_and_written_back(

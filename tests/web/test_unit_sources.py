@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
+from gateway.access.guard import Guard
 from gateway.config import Config
 from gateway.errors import NotReady
 from gateway.metrics import Metrics
@@ -48,8 +49,13 @@ def unit(headers: Headers, **body: Any) -> str | None:
         {"repository": "r", "baseline": "prod", "branches": {"prod": {"weight": 1}}}
     )
     heard = NoWorkers()
+    metrics = Metrics()
     predict = Predict(
-        Routing(config, b"k" * 32, {}), cast(Fleet, heard), cast(Recorder, heard), Metrics()
+        Routing(config, b"k" * 32, {}),
+        cast(Fleet, heard),
+        cast(Recorder, heard),
+        metrics,
+        Guard(config, metrics),
     )
     content = json.dumps({"instances": [1], **body}).encode()
     sent: list[Message] = []

@@ -22,8 +22,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from waiting import wait_until
 
+from gateway.access.rate import TokenBucket
 from gateway.metrics import WEBHOOKS, Metrics
-from gateway.web.rate import TokenBucket
 from gateway.web.webhooks import LARGEST_BODY, Webhooks
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "webhooks.json").read_text())
