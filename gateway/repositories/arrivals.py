@@ -7,6 +7,7 @@ failures is the watcher's.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import ContentError, RepositoryError
-from gateway.names import Branch, Commit
+from gateway.names import Branch, Commit, Fingerprint
+from gateway.repositories.authorship import QUESTION, Authorships
 from gateway.repositories.content import write_content
 from gateway.repositories.fingerprint import SERVED, fingerprint, served_entries
 from gateway.repositories.git import DamagedCache, Git
@@ -26,6 +28,9 @@ from gateway.repositories.provenance import follows, provenance
 from gateway.repositories.remembered import LastGood, Remembered
 from gateway.repositories.snapshots import Lease, Snapshots
 from gateway.repositories.trees import Entry
+from gateway.repositories.vouching import Vouching
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -52,8 +57,12 @@ class Arrivals:
         remembered: Remembered,
         bounds: Bounds,
         clock: Callable[[], float] = time.monotonic,
+        authors: Authorships | None = None,
+        vouching: Vouching | None = None,
     ) -> None:
+        self.authors = authors or Authorships()
         self._git = git
+        self._vouching = vouching
         self.snapshots = snapshots
         self._remembered = remembered
         self._bounds = bounds
@@ -76,6 +85,15 @@ class Arrivals:
     def close(self) -> None:
         """End what runs: calls in other threads raise soon."""
         self._git.close()
+        if self._vouching is not None:
+            self._vouching.close()
+
+    def objection(self, branch: Branch, found: Fingerprint) -> str | None:
+        """Why content of an earlier run must not be served again, from disk alone; None if it may.
+
+        Also before `open`.
+        """
+        return self._vouching.objection(branch, found) if self._vouching is not None else None
 
     def heads(self, wanted: Iterable[Branch] = ()) -> dict[Branch, Commit]:
         """The remote's branches and their tips, wanted or not."""
@@ -91,6 +109,10 @@ class Arrivals:
 
     def last_good(self, branch: Branch, model: str | None) -> tuple[Move, Lease] | None:
         """What the branch served last, from disk alone; None if that is not there."""
+        last = self._remembered.get(branch)
+        if last is not None and (why := self.objection(branch, last.fingerprint)) is not None:
+            log.warning("what it served before is not: %s", why, extra={"branch": branch})
+            return None
         return last_good(self.snapshots, self._remembered, branch, model)
 
     def take(self, branch: Branch, tip: Commit, model: str | None) -> tuple[Move, Lease]:
@@ -124,6 +146,7 @@ class Arrivals:
             return None
         settled = LastGood(move.tip, commit, known, move.fingerprint, last.model)
         self._remembered.put(branch, settled)
+        self._note_author(commit)
         return replace(move, commit=commit, commit_known=True, settling=False)
 
     def read_file(self, tip: Commit, path: str, most_bytes: int) -> bytes | None:
@@ -180,6 +203,11 @@ class Arrivals:
         self._git.fetch(tip, deadline=self._bounds.download)
         entries = served_entries(self._git, tip, model, where=where)
         found = fingerprint(entries)
+        if self._vouching is not None:
+            bound = self._bounds.download
+            self._vouching.require(
+                self._git, branch, tip, entries, found, deadline=bound, where=where
+            )
 
         def write(target: Path) -> None:
             write_content(
@@ -200,11 +228,20 @@ class Arrivals:
             else:
                 good = LastGood(tip, tip, False, found, model)
             self._remembered.put(branch, good)
+            self._note_author(good.commit)
         except BaseException:
             lease.release()
             raise
         settling = last is None or last.fingerprint != found
         return replace(move_of(branch, good, lease), settling=settling), lease
+
+    def _note_author(self, commit: Commit) -> None:
+        def ask() -> bytes | None:
+            with contextlib.suppress(RepositoryError):  # a commit of before, in a newer cache
+                return self._git.run([*QUESTION, commit])
+            return None
+
+        self.authors.note(commit, ask)
 
     def _called(self, tip: Commit, entries: Iterable[Entry], last: LastGood) -> LastGood:
         """A quiet move's tip, and the commit that brought its content."""

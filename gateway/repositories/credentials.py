@@ -11,7 +11,6 @@ import base64
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from urllib.parse import quote
 
 from gateway.config.sections import CredentialsConfig
 from gateway.errors import StateError
+from gateway.secret import DESCRIPTORS, held_open
 
 _ASKPASS = Path(__file__).with_name("askpass.sh")
-_DESCRIPTORS = "/dev/fd/"
 _USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
 _REMEMBERED = 4
 #: How ssh is started where neither settings nor operator say otherwise: it never asks a person.
@@ -45,9 +44,9 @@ class Credentials:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What children must inherit."""
-        if self.password_at is None or not self.password_at.startswith(_DESCRIPTORS):
+        if self.password_at is None or not self.password_at.startswith(DESCRIPTORS):
             return ()
-        return (int(self.password_at.removeprefix(_DESCRIPTORS)),)
+        return (int(self.password_at.removeprefix(DESCRIPTORS)),)
 
     def environment(self, server: str | None) -> dict[str, str]:
         """What a child's environment holds of it; `server` is `scheme://host:port` of an http(s)
@@ -125,7 +124,7 @@ def open_credentials(settings: CredentialsConfig, environ: Mapping[str, str]) ->
     at = source = ""
     if settings.password_env is not None:
         source = f"credentials.password_env {settings.password_env}"
-        at = f"{_DESCRIPTORS}{_held_open(_from_variable(settings.password_env, environ, source))}"
+        at = f"{DESCRIPTORS}{held_open(_from_variable(settings.password_env, environ, source))}"
     elif settings.password_file is not None:
         source = f"credentials.password_file {settings.password_file}"
         _checked(_from_file(settings.password_file, source), source)
@@ -167,17 +166,6 @@ def _readable(path: Path | None, setting: str) -> str | None:
         return None
     _from_file(path, f"credentials.{setting} {path}")
     return str(path.absolute())
-
-
-def _held_open(password: bytes) -> int:
-    """A descriptor of a file without a name that holds the password."""
-    try:
-        descriptor = os.memfd_create("password", os.MFD_CLOEXEC)
-    except (AttributeError, OSError):
-        descriptor, name = tempfile.mkstemp(prefix="gateway-")
-        Path(name).unlink()
-    os.write(descriptor, password + b"\n")
-    return descriptor
 
 
 def _for_ssh(path: str) -> str:

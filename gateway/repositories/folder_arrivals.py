@@ -7,6 +7,7 @@ so that a snapshot is never a mixture. Synchronous and thread-safe, as `arrivals
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,8 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from gateway.errors import MissingRef, RemoteUnavailable, RepositoryError
-from gateway.names import Branch, Commit
+from gateway.names import Branch, Commit, Fingerprint
 from gateway.repositories.arrivals import Bounds
+from gateway.repositories.authorship import Authorships
 from gateway.repositories.copying import copy_found, read_beside
 from gateway.repositories.fingerprint import absent_model, fingerprint, require_served
 from gateway.repositories.folder import Folder
@@ -48,7 +50,9 @@ class FolderArrivals:
         remembered: Remembered,
         bounds: Bounds,
         clock: Callable[[], float] = time.monotonic,
+        authors: Authorships | None = None,
     ) -> None:
+        self.authors = authors or Authorships()
         self._folder = folder
         self._trees = trees
         self.snapshots = snapshots
@@ -69,6 +73,9 @@ class FolderArrivals:
         """Let go of what runs: calls in other threads raise soon."""
         self._folder.patience.close()
         self._trees.close()
+
+    def objection(self, branch: Branch, found: Fingerprint) -> None:
+        """Nobody signs a folder."""
 
     def bound(self, snapshot_bytes: int) -> None:
         """From now on a snapshot may have this many bytes: what is there is judged anew."""
@@ -156,6 +163,7 @@ class FolderArrivals:
         try:
             good = LastGood(tip, settled.version, True, found, model)
             self._remembered.put(branch, good)
+            self._note_author(branch, settled.version)
         except BaseException:
             lease.release()
             raise
@@ -209,6 +217,17 @@ class FolderArrivals:
         if settled is None or settled.tip != tip:
             raise MissingRef(f"{branch} is at another tip by now", where=str(self._folder))
         return settled
+
+    def _note_author(self, branch: Branch, version: Commit) -> None:
+        """Of what is checked out; a folder that is no work tree has nobody to name."""
+
+        def ask() -> bytes | None:
+            root = self._folder.root_of(branch)
+            return self._trees.told(root, version) if root is not None else None
+
+        with contextlib.suppress(RepositoryError):  # nothing that loading should wait for
+            work = f"the commit of {branch}"
+            self._folder.patience.call(work, lambda _: self.authors.note(version, ask))
 
     def _copy(self, branch: Branch, settled: Settled, target: Path) -> None:
         self._folder.patience.call(

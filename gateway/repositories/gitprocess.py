@@ -23,6 +23,13 @@ from gateway.errors import ConfigError, RemoteUnavailable
 from gateway.repositories.advice import advice
 from gateway.repositories.credentials import SSH, Credentials, Veil
 
+#: What git may see of the gateway's environment. A branch's processes see nothing of it.
+_SEEN = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CONFIG_HOME"),
+    *("SSH_AUTH_SOCK", "GIT_ASKPASS", "GIT_SSH_COMMAND"),
+    *("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
+)
 _NOISE = re.compile(r"^(hint:|warning: redirecting|\s*$)")
 _FULL = re.compile(r"No space left on device|[Dd]isk quota exceeded")
 _KILLED_CHILD_WAIT = 5.0
@@ -48,6 +55,11 @@ _WITHOUT_CREDENTIALS = (
     *("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
 )
+
+
+def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of a process's environment that git may see."""
+    return {name: environ[name] for name in _SEEN if name in environ}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def provenance(
     takes more than `deadline` seconds by `clock` (monotonic) or fails.
     """
     end = clock() + deadline
-    wanted = _root(entries)
+    wanted = root_of(entries)
     for step in _STEPS:
         if _ended(git, git.history(tip, WINDOW)) or not git.filters:
             break
@@ -36,7 +36,7 @@ def provenance(
             raise RemoteUnavailable(f"no time left for the history of {tip}")
         git.deepen(tip, step, deadline=left)
     commits = git.history(tip, WINDOW)
-    matching = [commit for commit, root in _roots(git, commits) if root == wanted]
+    matching = [commit for commit, root in roots(git, commits) if root == wanted]
     oldest = matching[-1] if matching else tip
     reached_root = len(commits) < WINDOW and commits[-1] not in git.shallow()
     if reached_root or (len(commits) == WINDOW and oldest != commits[-1]):
@@ -57,14 +57,16 @@ def _ended(git: Git, commits: list[Commit]) -> bool:
     return len(commits) >= WINDOW or commits[-1] not in git.shallow()
 
 
-def _root(entries: Iterable[Entry]) -> frozenset[tuple[str, str, str]]:
+def root_of(entries: Iterable[Entry]) -> frozenset[tuple[str, str, str]]:
+    """What of a commit's root tree decides what it serves."""
     # A model that gateway.yaml names lies in models/, whose tree id settles it.
     return frozenset(
         (entry.mode, entry.oid, entry.path) for entry in entries if entry.path in SERVED
     )
 
 
-def _roots(git: Git, commits: list[Commit]) -> list[tuple[Commit, frozenset[tuple[str, str, str]]]]:
+def roots(git: Git, commits: list[Commit]) -> list[tuple[Commit, frozenset[tuple[str, str, str]]]]:
+    """The commits, each with what it serves, to be compared with `root_of` (local)."""
     with git.blobs() as reader:
         return [(commit, _parse(reader.read(f"{commit}^{{tree}}"), commit)) for commit in commits]
 

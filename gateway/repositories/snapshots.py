@@ -58,7 +58,7 @@ class Snapshots:
 
     def __init__(self, folder: Path, *, keep: int = 5) -> None:
         self.folder = folder.absolute()
-        self._keep = keep
+        self.keep = keep
         self._leased: Counter[Fingerprint] = Counter()
         self._guard = threading.Lock()
 
@@ -111,15 +111,16 @@ class Snapshots:
     def prune(self) -> list[Fingerprint]:
         """Remove all but the `keep` last used of the snapshots nobody holds; those removed."""
         with self._guard:
-            free = [found for found in self._present() if not self._leased[found]]
+            free = [found for found in self.present() if not self._leased[found]]
             free.sort(key=lambda found: (self.folder / found).stat().st_mtime_ns, reverse=True)
-            going = free[self._keep :]
+            going = free[self.keep :]
             moved = [self._move_aside(found) for found in going]
         for folder in moved:
             _remove(folder)
         return going
 
-    def _present(self) -> list[Fingerprint]:
+    def present(self) -> list[Fingerprint]:
+        """Those that are on disk."""
         found = []
         for entry in self.folder.iterdir():
             try:

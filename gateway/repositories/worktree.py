@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.errors import RemoteUnavailable
 from gateway.names import Commit
+from gateway.repositories.authorship import QUESTION
 from gateway.repositories.credentials import Credentials
 from gateway.repositories.fingerprint import SERVED
 from gateway.repositories.gitprocess import Address, GitProcess
@@ -43,6 +44,12 @@ class WorkTrees:
             return None
         found = self._git(root, ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
         return Commit(found.decode().strip()) if found else None
+
+    def told(self, root: Path, commit: Commit) -> bytes | None:
+        """What git says of who made a commit; None where it is none of this repository."""
+        if not os.path.lexists(root / ".git"):
+            return None
+        return self._git(root, [*QUESTION, commit])
 
     def tree(self, root: Path, head: Commit) -> list[Entry]:
         """The files, links and submodules below what is served, as committed."""
