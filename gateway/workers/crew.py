@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
-from gateway.config.sections import Privacy
+from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
+from gateway.config.trust import LoadRules
+from gateway.environments.keeping import Equipment, Recipe
 from gateway.errors import LoadError
 from gateway.names import Commit
 from gateway.repositories.move import Move
@@ -22,7 +24,7 @@ from gateway.workers.jobs import Serving
 from gateway.workers.launch import Launch, NotStarted
 from gateway.workers.process import LoadTooSlow, NeedsCold, Worker
 from gateway.workers.spares import Spares
-from gateway.workers.wire import LogRecord, Ready
+from gateway.workers.wire import LogRecord, Ready, Told
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,41 @@ class Order:
     memory: int | None = None
     #: Its workers yield the processor to all others.
     shadow: bool = False
+    rules: LoadRules = field(default_factory=LoadRules)
+    #: How the branch's own environment is built; None where it has the gateway's.
+    environment: Recipe | None = None
+    strict_versions: bool = False
+    #: Its workers may connect to others.
+    network: bool = False
+    #: Bytes of files that each worker may have written.
+    scratch: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        move: Move,
+        config: BranchConfig,
+        limits: LimitsConfig,
+        privacy: Privacy,
+        rules: LoadRules,
+        environment: Recipe | None,
+    ) -> Order:
+        """What the settings of a branch make of its move."""
+        return cls(
+            move.fingerprint,
+            config.model,
+            config.workers,
+            config.strict_columns,
+            privacy,
+            config.accelerate,
+            min(filter(None, (config.memory, limits.worker_memory)), default=None),
+            config.shadow,
+            rules,
+            environment,
+            config.strict_versions,
+            config.network,
+            limits.worker_scratch,
+        )
 
 
 class Crew:
@@ -73,7 +110,8 @@ class Crew:
         spares: Spares,
         load_deadline: float,
         lease: Callable[[], Lease],
-        logged: Callable[[Commit, LogRecord], None],
+        equip: Callable[[Path, Recipe], Awaitable[Equipment]],
+        logged: Callable[[Commit, Told], None],
         dropped: Callable[[int], None],
     ) -> None:
         self.order = order
@@ -84,10 +122,13 @@ class Crew:
         self.serving: Serving | None = None
         self.probed = "unprobed"
         self.since = ""
-        self._launch = launch
+        self.launch = launch
+        #: What building its environment took.
+        self.built_seconds = 0.0
         self._spares = spares
         self._load_deadline = load_deadline
         self._lease = lease
+        self._equip = equip
         self._logged = logged
         self._dropped = dropped
         self._open = ExitStack()
@@ -95,8 +136,18 @@ class Crew:
         self._retired = False
 
     async def open(self) -> Ready:
-        """Take the lease and load the first worker, then the others; all or none."""
+        """Take the leases and load the first worker, then the others; all or none."""
         self.root = self._open.enter_context(self._lease()).root
+        if self.order.environment is not None:
+            if not self.order.rules.code:
+                raise LoadError(
+                    "the branch says `environment: branch`, and packages are code, which"
+                    " trust.formats of gateway.yaml does not allow"
+                )
+            equipment = await self._equip(self.root, self.order.environment)
+            self._open.enter_context(equipment)
+            self.built_seconds = equipment.seconds
+            self.launch = replace(self.launch, interpreter=equipment.interpreter)
         ready = self.ready = (await self.hire())[1]
         self.serving = Serving(
             self.move.branch,
@@ -124,7 +175,7 @@ class Crew:
         """
         branch = self.move.branch
         with self._spares.hiring():
-            spare = self._spares.take(branch, self._launch)
+            spare = self._spares.take(branch, self.launch)
             if spare is not None:
                 worker = spare.hand_over(
                     logged=self._record, line=self._printed, dropped=self._dropped
@@ -136,7 +187,7 @@ class Crew:
                 except (LoadError, NotStarted, NeedsCold) as error:
                     log.info("a spare could not load: %s", error, extra={"branch": branch})
             worker = Worker(
-                self._launch, logged=self._record, line=self._printed, dropped=self._dropped
+                self.launch, logged=self._record, line=self._printed, dropped=self._dropped
             )
             await worker.start()
             return await self._loaded(worker)
@@ -155,6 +206,10 @@ class Crew:
                     privacy=order.privacy,
                     accelerate=order.accelerate,
                     memory=order.memory,
+                    rules=order.rules,
+                    lock=self.launch.interpreter.lock,
+                    strict_versions=order.strict_versions,
+                    confinement=worker.confinement(network=order.network, room=order.scratch),
                 ),
                 self._load_deadline,
             )
@@ -165,7 +220,7 @@ class Crew:
             await worker.stop()
             self.forget(worker)
             raise
-        self._spares.learn(self.move.branch, self._launch, ready.modules)
+        self._spares.learn(self.move.branch, self.launch, ready.modules)
         return worker, ready
 
     def moved(self, move: Move) -> None:
@@ -174,7 +229,7 @@ class Crew:
         if self.serving is not None:
             self.serving = msgspec.structs.replace(self.serving, commit=move.commit)
 
-    def _record(self, record: LogRecord) -> None:
+    def _record(self, record: Told) -> None:
         self._logged(self.move.commit, record)
 
     def _printed(self, line: str) -> None:
@@ -201,3 +256,30 @@ class Crew:
         await asyncio.gather(*(worker.stop() for worker in workers))
         for worker in workers:
             self.forget(worker)
+
+
+#: What the record of a decision to serve holds of `about`.
+TOLD = ("versions", "accelerated", "environment", "saved_with")
+
+
+def about(crew: Crew | None) -> dict[str, Any]:
+    """What status says of what serves, its model and what that runs on; all None without one."""
+    ready = crew.ready if crew is not None else None
+    serving = crew.serving if crew is not None else None
+    return {
+        "serving": None
+        if crew is None or serving is None
+        else {
+            "commit": serving.commit,
+            "fingerprint": serving.fingerprint,
+            "since": crew.since,
+            "probed": crew.probed,
+        },
+        "columns": ready and ready.columns,
+        "classes": ready and ready.classes,
+        "kind": ready and ready.kind,
+        "versions": ready and ready.versions,
+        "accelerated": ready and ready.accelerated,
+        "environment": crew and crew.launch.interpreter.story,
+        "saved_with": ready and ready.saved_with,
+    }

@@ -135,6 +135,7 @@ class Examiner:
         ejection = self._ejection
         self._since = rfc3339(self._now().timestamp())
         self._metrics.ejected.set(1)
+        self._metrics.ejections.inc()
         reason = f"{ejection.failures} failures in a row, {grounds}: {ejection.why}"
         self._decided("ejected", reason, {"failures": ejection.failures, "last": ejection.why})
         self._slot.leave_out(f"ejected after {reason}")

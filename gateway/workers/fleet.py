@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
+from gateway.config.trust import TrustConfig
+from gateway.environments.keeping import Environments
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
@@ -44,11 +46,13 @@ class Fleet:
         answered: Callable[[list[tuple[Job, Answer]]], None],
         decided: Callable[[Branch, str, str, str, dict[str, Any]], None],
         logged: Callable[[Branch, str, str, str, str], None],
+        environments: Environments,
         known: Mapping[Branch, Fingerprint] | None = None,
         spare_workers: int = 0,
         load_deadline: float = 120.0,
         launch: Launch | None = None,
         patience: Patience | None = None,
+        trust: TrustConfig | None = None,
     ) -> None:
         self.spares = Spares(spare_workers, metrics.spare_workers)
         self._around = Surroundings(
@@ -58,8 +62,10 @@ class Fleet:
             decided,
             logged,
             self.spares,
+            environments,
             launch or Launch(),
             patience or Patience(load=load_deadline),
+            trust=trust or TrustConfig(),
         )
         self._known = dict(known or {})
         self._limits = limits
@@ -97,8 +103,8 @@ class Fleet:
         """Add, remove and change branches.
 
         A removed one drains and stops in its own time. A change of `model`, `workers`, `memory`,
-        `strict_columns`, `accelerate`, `shadow` or `privacy` is a load beside the workers there
-        are.
+        `strict_columns`, `strict_versions`, `accelerate`, `shadow`, `environment`, `network`,
+        `worker_scratch` or `privacy` is a load beside the workers there are.
         """
         self._limits, self._privacy = limits, privacy
         for branch in self._keepers.keys() - branches.keys():
@@ -119,6 +125,10 @@ class Fleet:
         await keeper.close("the branch is no longer configured")
         if keeper.branch not in self._keepers:
             self.spares.forget(keeper.branch)
+
+    def pids(self) -> dict[Branch, list[int]]:
+        """The worker processes of each branch that have a place in it."""
+        return {name: keeper.slot.pids for name, keeper in self._keepers.items()}
 
     def slot(self, branch: Branch) -> Slot:
         """KeyError if it is not configured."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
+from gateway.environments.keeping import Equipment, Recipe
 from gateway.errors import LoadError, ProbeError
 from gateway.names import Branch, Fingerprint
 from gateway.repositories.move import Move
 from gateway.timestamps import rfc3339
 from gateway.workers import probe
+from gateway.workers.attempts import Attempts
 from gateway.workers.bounds import Bounds
-from gateway.workers.crew import Crew, Order
+from gateway.workers.crew import TOLD, Crew, Order, about
 from gateway.workers.examiner import Examiner
 from gateway.workers.failures import Failures
 from gateway.workers.process import Worker
@@ -50,7 +54,10 @@ class Keeper:
         self._crew: Crew | None = None
         self._loading: tuple[Order, asyncio.Task[None]] | None = None
         self._refused: Order | None = None
+        #: Whether its load waits for an environment.
+        self._building = False
         self._reason: str | None = None
+        self._attempts = Attempts(self._metrics, partial(around.logged, branch), around.now)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -103,17 +110,9 @@ class Keeper:
         self._aim(move)
 
     def _order(self, move: Move) -> Order:
-        config = self._config
-        return Order(
-            move.fingerprint,
-            config.model,
-            config.workers,
-            config.strict_columns,
-            self._privacy,
-            config.accelerate,
-            min(filter(None, (config.memory, self._limits.worker_memory)), default=None),
-            config.shadow,
-        )
+        config, around = self._config, self._around
+        rules, recipe = around.trust.rules_of(self.branch), around.recipe(config.environment)
+        return Order.of(move, config, self._limits, self._privacy, rules, recipe)
 
     def _aim(self, move: Move) -> None:
         if self._closing:
@@ -142,6 +141,7 @@ class Keeper:
         self._metrics.show_serving(move.commit, move.fingerprint)
         if crew.ready is not None:
             self._metrics.accelerated.set(crew.ready.accelerated["form"] is not None)
+            self._metrics.containment.show(crew.ready.containment)
 
     def _give_up(self) -> asyncio.Task[None] | None:
         loading, self._loading = self._loading, None
@@ -187,9 +187,8 @@ class Keeper:
             spares=around.spares,
             load_deadline=deadline,
             lease=lambda: around.lease(move.fingerprint),
-            logged=lambda commit, record: around.logged(
-                self.branch, commit, record.level, record.logger, record.message
-            ),
+            equip=self._equip,
+            logged=self._attempts.hear,
             dropped=self._metrics.output_dropped.inc,
         )
         try:
@@ -199,7 +198,8 @@ class Keeper:
             recent = list(self.slot.recent) if same else []
             worker, columns = crew.workers[0], ready.columns
             probed = await probe.probe(worker, crew.root, recent, deadline, columns)
-            seconds = loop.time() - begun
+            # A build is no load: it is counted by itself.
+            seconds = loop.time() - begun - crew.built_seconds
             self._metrics.load_seconds.observe(seconds)
             await self._named()
         except BaseException:
@@ -208,7 +208,16 @@ class Keeper:
         crew.probed, crew.since = probed.by, rfc3339(around.now().timestamp())
         if probed.trouble is not None:
             self._log(move.commit, f"a recent request is not answered: {probed.trouble}")
+        if ready.mismatch is not None:
+            around.logged(self.branch, move.commit, "warning", "gateway", ready.mismatch)
         self._swap(crew, seconds, probed)
+
+    async def _equip(self, root: Path, recipe: Recipe) -> Equipment:
+        self._building = True
+        try:
+            return await self._around.environments.equip(root, recipe)
+        finally:
+            self._building = False
 
     async def _named(self) -> None:
         """Once it is known which commit answers are to name; it was looked for meanwhile."""
@@ -237,8 +246,7 @@ class Keeper:
                 "probed": probed.by,
                 "probed_rows": probed.rows,
                 "seconds": round(seconds, 3),
-                "versions": crew.ready.versions if crew.ready else {},
-                "accelerated": crew.ready.accelerated if crew.ready else {},
+                **{name: about(crew)[name] or {} for name in TOLD},
             }
             reason = f"loaded and probed by {probed.by}" if probed.rows else "loaded, unprobed"
             self._around.decided(self.branch, move.commit, "serving", reason, evidence)
@@ -343,19 +351,9 @@ class Keeper:
 
     def _story(self) -> dict[str, Any]:
         wanted, crew = self._wanted, self._crew
-        ready = crew.ready if crew is not None else None
-        serving = crew.serving if crew is not None else None
         return {
             "state": self._condition,
             "loading": self._loading is not None,
-            "serving": None
-            if crew is None or serving is None
-            else {
-                "commit": serving.commit,
-                "fingerprint": serving.fingerprint,
-                "since": crew.since,
-                "probed": crew.probed,
-            },
             "wanted": None
             if wanted is None
             else {
@@ -368,11 +366,9 @@ class Keeper:
             "quarantined": self._refused.fingerprint if self._refused is not None else None,
             "tip": wanted.tip if wanted is not None else None,
             "commit_known": wanted.commit_known if wanted is not None else None,
-            "columns": ready.columns if ready is not None else None,
-            "classes": ready.classes if ready is not None else None,
-            "kind": ready.kind if ready is not None else None,
-            "versions": ready.versions if ready is not None else None,
-            "accelerated": ready.accelerated if ready is not None else None,
+            "building": self._building,
+            **about(crew),
+            "containment": self._attempts.story(crew.ready if crew is not None else None),
         }
 
     async def close(self, reason: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -18,17 +19,19 @@ import msgspec
 
 from gateway.errors import GatewayError, LoadError, ModelError
 from gateway.workers import wire
-from gateway.workers.launch import Child, Launch, NotStarted, said
+from gateway.workers.containment import Scratch
+from gateway.workers.launch import FORBIDDEN_CALL, Child, Launch, NotStarted, said
 from gateway.workers.output import Output
 from gateway.workers.wire import (
+    Attempt,
     BrokenFrame,
     Failed,
     Hello,
     Imported,
     Imports,
-    LogRecord,
     RawAnswer,
     Ready,
+    Told,
     Unfit,
 )
 
@@ -60,7 +63,7 @@ class Worker(asyncio.Protocol):
         self,
         launch: Launch,
         *,
-        logged: Callable[[LogRecord], None],
+        logged: Callable[[Told], None],
         line: Callable[[str], None],
         dropped: Callable[[int], None],
     ) -> None:
@@ -137,13 +140,18 @@ class Worker(asyncio.Protocol):
     def report_to(
         self,
         *,
-        logged: Callable[[LogRecord], None],
+        logged: Callable[[Told], None],
         line: Callable[[str], None],
         dropped: Callable[[int], None],
     ) -> None:
         """From now on it speaks for somebody else."""
         self._logged = logged
         self._output.report_to(line, dropped)
+
+    def confinement(self, *, network: bool, room: int) -> wire.Confinement:
+        """What it is told of how to contain itself, once it has said hello."""
+        scratch = self._child.scratch if self._child is not None else Scratch()
+        return scratch.confinement(self._launch.containment.sandbox, network=network, room=room)
 
     async def warm(self, modules: Sequence[str], deadline: float) -> Imported:
         """Import these; NotStarted if that does not go well. `load` may follow."""
@@ -169,6 +177,8 @@ class Worker(asyncio.Protocol):
             return answer
         if isinstance(answer, Unfit):
             raise NeedsCold(answer.reason)
+        if isinstance(answer, Failed) and answer.type == "Uncontained":
+            raise NotStarted(answer.message)
         if isinstance(answer, Failed) and answer.type == "MemoryError" and not self._may_have:
             raise NotStarted(f"out of memory while loading: {answer.message}")
         if isinstance(answer, Failed):
@@ -198,15 +208,20 @@ class Worker(asyncio.Protocol):
 
     async def ask(self, payload: bytes, deadline: float) -> RawAnswer:
         """One request outside any queue. ModelError if the worker ends or is late."""
+        return (await self.ask_all([payload], deadline))[0]
+
+    async def ask_all(self, payloads: Sequence[bytes], deadline: float) -> list[RawAnswer]:
+        """The same of several requests in one frame; ModelError concerns them all."""
         answer: asyncio.Future[list[RawAnswer]] = self._loop.create_future()
         # Whether it is late is seen here: a worker that skipped it would show nothing.
+        untimed = [inf] * len(payloads)
         self.predict(
-            [payload], [inf], lambda raw: None if answer.done() else answer.set_result(raw)
+            payloads, untimed, lambda raw: None if answer.done() else answer.set_result(raw)
         )
         either: list[asyncio.Future[Any]] = [answer, self._ended]
         await asyncio.wait(either, timeout=deadline, return_when="FIRST_COMPLETED")
         if answer.done():
-            return answer.result()[0]
+            return answer.result()
         answer.cancel()
         raise ModelError(self.why or f"no answer within {deadline:g} s")
 
@@ -313,11 +328,11 @@ class Worker(asyncio.Protocol):
                 raise BrokenFrame("an answer that nobody asked for")
             answered(wire.answers(message, self._expected))
             return
-        kind: Any = _KINDS.get(message[:1])
+        kind: Any = wire.KINDS.get(message[:1])
         if kind is None:
             raise BrokenFrame(f"a message of kind {message[:1]!r}")
         content = msgspec.json.decode(message[1:], type=kind)
-        if isinstance(content, LogRecord):
+        if isinstance(content, Told):
             self._logged(content)
         elif self._said is None or self._said.done():
             raise BrokenFrame(f"{kind.__name__} out of turn")
@@ -355,7 +370,10 @@ class Worker(asyncio.Protocol):
         self._ended.set_result(None)
         self._close()
         self._output.close()
-        self.why = self.why or f"the worker {said(self._code or 0)}"
+        verdict = self._child.verdict if self._child is not None else None
+        self.why = self.why or f"the worker {verdict or said(self._code or 0)}"
+        if verdict or self._code == -signal.SIGSYS:
+            self._logged(Attempt(verdict or FORBIDDEN_CALL, 1))
         if self._said is not None and not self._said.done():
             self._said.set_exception(self._end_while_waiting())
             self._said.exception()  # nobody may be waiting any more
@@ -363,7 +381,8 @@ class Worker(asyncio.Protocol):
             self.on_end()
 
     def _end_while_waiting(self) -> Exception:
-        if self._code == -9 and not self.too_slow and "channel" not in self.why:
+        ours = self.too_slow or "channel" in self.why or "scratch folder" in self.why
+        if self._code == -9 and not ours:
             return NotStarted(f"{self.why} while loading: out of memory?")
         hint = f"; it may have {self._may_have}" if self._may_have else ""
         return LoadError(f"{self.why} while loading{hint}")
@@ -376,13 +395,3 @@ class Worker(asyncio.Protocol):
             except RuntimeError:
                 # uvloop, between the breaking of the connection and the telling of it.
                 self.kill()
-
-
-_KINDS: dict[bytes, type[msgspec.Struct]] = {
-    b"H": Hello,
-    b"R": Ready,
-    b"F": Failed,
-    b"W": Imported,
-    b"C": Unfit,
-    b"G": LogRecord,
-}

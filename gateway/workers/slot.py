@@ -99,6 +99,11 @@ class Slot:
         return bool(self._seats) and self._closed is None
 
     @property
+    def pids(self) -> list[int]:
+        """Of its worker processes."""
+        return [seat.worker.pid for seat in (*self._seats, *self._leaving)]
+
+    @property
     def state(self) -> dict[str, Any]:
         """Everything status shows of this branch."""
         return {

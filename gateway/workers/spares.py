@@ -22,7 +22,7 @@ from gateway.names import Branch
 from gateway.workers.imports import Imports, Known
 from gateway.workers.launch import Launch
 from gateway.workers.process import Worker
-from gateway.workers.wire import LogRecord
+from gateway.workers.wire import Told
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Spare:
     def hand_over(
         self,
         *,
-        logged: Callable[[LogRecord], None],
+        logged: Callable[[Told], None],
         line: Callable[[str], None],
         dropped: Callable[[int], None],
     ) -> Worker:
@@ -131,7 +131,13 @@ class Spares:
         return spare
 
     def learn(self, branch: Branch, launch: Launch, modules: Sequence[str]) -> None:
-        """What a loaded worker of the branch imported; nothing, if it may have no spare."""
+        """What a loaded worker of the branch imported; nothing, if it may have no spare.
+
+        Spares are of the gateway's own environment: a branch's own could not be pruned.
+        """
+        if launch.interpreter.key is not None:
+            self.forget(branch)
+            return
         if self._known.learn(branch, Imports.of(launch, modules)):
             self._wake.set()
 
@@ -139,6 +145,11 @@ class Spares:
         """The branch is served no more."""
         self._known.forget(branch)
         self._wake.set()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of every spare there is."""
+        return [spare.worker.pid for spare in self._spares]
 
     @property
     def status(self) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.config.trust import TrustConfig
+from gateway.environments.keeping import Environments, Recipe
 from gateway.metrics import Metrics
 from gateway.names import Branch, Fingerprint
 from gateway.workers.crew import Lease
@@ -50,6 +52,12 @@ class Surroundings:
     decided: Callable[[Branch, str, str, str, dict[str, Any]], None]
     logged: Callable[[Branch, str, str, str, str], None]
     spares: Spares
+    environments: Environments
     launch: Launch = field(default_factory=Launch)
     patience: Patience = field(default_factory=Patience)
+    trust: TrustConfig = field(default_factory=TrustConfig)
     now: Callable[[], datetime] = _now
+
+    def recipe(self, environment: str) -> Recipe | None:
+        """How the environment of a branch with this setting is built; None: the gateway's own."""
+        return self.environments.recipe if environment == "branch" else None

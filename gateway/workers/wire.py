@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.config.sections import Privacy
+from gateway.config.trust import LoadRules
 from gateway.errors import GatewayError
 
 OK, INVALID, ERROR, LATE = 0, 1, 2, 3
@@ -29,6 +30,17 @@ class BrokenFrame(GatewayError):
     """Bytes on the channel that are not a message of the protocol."""
 
 
+class Confinement(msgspec.Struct, frozen=True):
+    """How a worker is to contain itself; `runner/confinement` says what of it is what."""
+
+    sandbox: str
+    network: bool
+    scratch: str | None
+    room: int
+    user: int | None
+    group: int | None
+
+
 class LoadOrder(msgspec.Struct, frozen=True):
     """What a worker is told to load."""
 
@@ -39,6 +51,12 @@ class LoadOrder(msgspec.Struct, frozen=True):
     withhold: bool
     accelerate: str
     memory: int | None
+    formats: tuple[str, ...] | None
+    skops_types: tuple[str, ...]
+    confinement: Confinement
+    #: The file that the branch's own environment was built from; None in the gateway's.
+    lock: str | None = None
+    strict_versions: bool = False
 
 
 class Imports(msgspec.Struct, frozen=True):
@@ -66,6 +84,14 @@ class Hello(msgspec.Struct, frozen=True):
     python: str
 
 
+class Containment(msgspec.Struct, frozen=True):
+    """The layers that hold, with what each does, and those that lack, with the reason."""
+
+    sandbox: str
+    holds: dict[str, str]
+    lacks: dict[str, str]
+
+
 class Ready(msgspec.Struct, frozen=True):
     """What a loaded model says of itself.
 
@@ -80,7 +106,11 @@ class Ready(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     together: bool
     accelerated: dict[str, str | None]
+    containment: Containment
     modules: tuple[str, ...]
+    #: What the model was saved with, and what is to be said where that is not what is here.
+    saved_with: dict[str, str] = {}
+    mismatch: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -99,6 +129,28 @@ class LogRecord(msgspec.Struct, frozen=True):
     message: str
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """Branch code tried what its containment does not allow, so many times since it was said."""
+
+    what: str
+    times: int
+
+
+#: What a worker says beside its answers.
+Told = LogRecord | Attempt
+
+#: Messages of a worker by their first byte, besides its answers.
+KINDS: dict[bytes, type[msgspec.Struct]] = {
+    b"H": Hello,
+    b"R": Ready,
+    b"F": Failed,
+    b"W": Imported,
+    b"C": Unfit,
+    b"G": LogRecord,
+    b"X": Attempt,
+}
+
+
 def order(
     root: Path,
     model: str | None,
@@ -107,9 +159,25 @@ def order(
     privacy: Privacy,
     accelerate: str,
     memory: int | None,
+    rules: LoadRules,
+    confinement: Confinement,
+    lock: str | None = None,
+    strict_versions: bool = False,
 ) -> LoadOrder:
-    redact, withhold = privacy.redact, privacy.withhold
-    return LoadOrder(str(root), model, strict, redact, withhold, accelerate, memory)
+    return LoadOrder(
+        str(root),
+        model,
+        strict,
+        privacy.redact,
+        privacy.withhold,
+        accelerate,
+        memory,
+        rules.formats,
+        rules.skops_types,
+        confinement,
+        lock,
+        strict_versions,
+    )
 
 
 def load_frame(what: LoadOrder) -> bytes:

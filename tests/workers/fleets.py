@@ -15,10 +15,13 @@ from typing import Any, Self
 
 from waiting import wait_until_async
 
+from gateway.config.environments import EnvironmentsConfig
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
+from gateway.environments.keeping import Environments
 from gateway.metrics import Metrics
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.repositories.move import Move
+from gateway.workers.containment import Containment
 from gateway.workers.fleet import Fleet
 from gateway.workers.jobs import Answer, Job
 from gateway.workers.launch import Launch
@@ -28,6 +31,8 @@ from gateway.workers.surroundings import Patience
 SINS = Path(__file__).parents[1] / "sins"
 PROD = Branch("prod")
 DEV = Branch("dev")
+#: Workers around which nothing is: what branches do here is seen by marks they leave elsewhere.
+UNCONTAINED = Launch(grace=2.0, containment=Containment("off"))
 QUICK = Patience(load=20.0, frame=20.0, first_wait=0.02, longest_wait=0.1)
 
 
@@ -117,7 +122,8 @@ class World:
             "limits": LimitsConfig(),
             "privacy": Privacy(),
             "patience": QUICK,
-            "launch": Launch(grace=2.0),
+            "environments": Environments(folder / "environments", EnvironmentsConfig(), {}),
+            "launch": UNCONTAINED,
             **fleet,
         }
         self.fleet = Fleet(

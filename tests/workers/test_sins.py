@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 from waiting import wait_until_async
-from workers.fleets import DEV, PROD, QUICK, World, alive, constant, running, serving_code, sin
+from workers.fleets import (
+    DEV,
+    PROD,
+    QUICK,
+    UNCONTAINED,
+    World,
+    alive,
+    constant,
+    running,
+    serving_code,
+    sin,
+)
 
 from gateway.config.sections import BranchConfig, Privacy
 from gateway.errors import InvalidInstances, ModelError
@@ -94,7 +105,7 @@ def test_a_row_that_kills_the_worker_fails_alone_among_32(tmp_path: Path) -> Non
 
 def test_prints_reach_the_log_and_not_the_channel(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path) as world:
+        async with running(tmp_path, launch=UNCONTAINED) as world:
             await loaded(world, "prints_everywhere")
             assert await world.ask([[5]]) == [5]
             wanted = {"while importing", "print", "stderr", "echo", "puts", "one", "two"}
@@ -126,7 +137,8 @@ def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:
 
 def test_what_is_printed_under_redaction_goes_nowhere(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path, privacy=Privacy(("ssn",), withhold=True)) as world:
+        privacy = Privacy(("ssn",), withhold=True)
+        async with running(tmp_path, privacy=privacy, launch=UNCONTAINED) as world:
             await loaded(world, "prints_everywhere")
             assert await world.ask([[5]]) == [5]
             assert [log for log in world.logs if log[3] == "output"] == []
@@ -178,7 +190,7 @@ def test_an_answer_that_is_none_is_the_models_error(tmp_path: Path, kind: str, w
 
 def test_a_fork_cannot_answer_in_the_workers_place(tmp_path: Path) -> None:
     async def story() -> None:
-        async with running(tmp_path) as world:
+        async with running(tmp_path, launch=UNCONTAINED) as world:
             await loaded(world, "forks")
             left_behind = await world.ask([[1]])
             for _ in range(5):

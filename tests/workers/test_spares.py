@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from waiting import wait_until, wait_until_async
-from workers.fleets import DEV, PROD, World, alive, running, serving_code, snapshot
+from workers.fleets import DEV, PROD, UNCONTAINED, World, alive, running, serving_code, snapshot
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.names import Branch
@@ -122,7 +122,7 @@ SEEN = {
     "modules": sorted(name for name in sys.modules if not name.startswith("_gateway_runner.")),
     "path": [p for p in sys.path if "/src" not in p],
     "first": sys.path[0].endswith("/src"),
-    "environment": dict(os.environ),
+    "environment": {k: v for k, v in os.environ.items() if k not in ("HOME", "TMPDIR")},
     "folder": os.getcwd(),
     "umask": mask,
     "hash": hash("seeded"),
@@ -375,7 +375,7 @@ def test_the_verdict_on_a_commit_is_not_a_spares(tmp_path: Path, failure: str) -
         assert not marker.exists()
         assert [decision[2] for decision in world.decisions] == ["serving", "serving"]
 
-    told(tmp_path, story)
+    told(tmp_path, story, launch=UNCONTAINED)
 
 
 def test_what_cannot_load_is_quarantined_once_and_the_old_goes_on(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from workers.fleets import (
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.errors import NotReady
-from gateway.workers.launch import Launch
+from gateway.workers.launch import Interpreter, Launch
 
 
 def test_a_swap_under_a_stream_of_jobs_fails_none_of_them(tmp_path: Path) -> None:
@@ -230,12 +230,12 @@ def test_what_the_machine_cannot_start_is_tried_again_and_not_quarantined(
 ) -> None:
     async def story() -> None:
         python = tmp_path / "python"
-        async with running(tmp_path, launch=Launch(python=str(python))) as world:
+        async with running(tmp_path, launch=Launch(Interpreter(str(python)))) as world:
             world.fleet.offer(constant(tmp_path, 1))
             await wait_until_async(lambda: world.exits("not_started") >= 2)
             assert world.state()["quarantined"] is None
             assert "could not start" in world.state()["reason"]
-            python.symlink_to(Launch().python)
+            python.symlink_to(sys.executable)
             await wait_until_async(lambda: world.slot().ready)
             assert world.state()["reason"] is None
             assert [log[2] for log in world.logs] == ["error"]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+
+if not getattr(sys.flags, "safe_path", False):  # before 3.11 there is no -P
+    del sys.path[0]
+
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path

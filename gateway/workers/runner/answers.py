@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from .estimator import Estimator
+from .native import Native
 from .own import as_list
 
 #: Trees work in float32: beyond its range a number is as good as infinite.
@@ -18,7 +19,7 @@ _SQUARED = _LARGEST**2
 #: scores may be off, so that it cannot turn a label.
 _TIE = 1e-8
 
-Answered = tuple[list[Any], list[Any] | None]
+Answered = tuple[list[Any], Optional[list[Any]]]
 #: What a quick form computes from a matrix, told whether it has missing values.
 Scores = Callable[[Any, bool], Any]
 
@@ -46,6 +47,8 @@ class Quick(NamedTuple):
 def by_model(estimator: Estimator, data: Any) -> Answered:
     """By the model's own methods."""
     model, count = estimator.model, len(data)
+    if isinstance(model, Native):
+        return model.answered(data)
     if not estimator.probabilities:
         return as_list(model.predict(data), count, "predictions"), None
     probabilities = model.predict_proba(data)
@@ -54,7 +57,7 @@ def by_model(estimator: Estimator, data: Any) -> Answered:
     else:
         predictions = model.predict(data)
     if isinstance(probabilities, list):  # one array for each of several outputs
-        probabilities = list(zip(*(part.tolist() for part in probabilities), strict=True))
+        probabilities = list(zip(*(part.tolist() for part in probabilities)))
     return (
         as_list(predictions, count, "predictions"),
         as_list(probabilities, count, "probabilities"),

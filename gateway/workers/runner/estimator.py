@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import texts
+from .native import Native
 from .source import NotLoadable, inside
 
 #: scikit-learn's classifiers whose `predict` is classes_[argmax(predict_proba)] by definition.
@@ -57,6 +58,8 @@ def examined(model: Any) -> Estimator:
             f"the model is a {type(model).__name__} without predict; "
             "give src/serve.py a predict(model, instances)"
         )
+    if isinstance(model, Native):
+        return _native(model)
     parts = list(inside(model))
     _calm(parts)
     columns, classes = names_of(model), classes_of(model)
@@ -81,6 +84,20 @@ def examined(model: Any) -> Estimator:
         frame,
         any(map(_takes_text, parts)),
         _textual_columns(parts, columns) if frame else {},
+    )
+
+
+def _native(model: Native) -> Estimator:
+    return Estimator(
+        model,
+        names_of(model),
+        model.n_features_in_,
+        classes_of(model),
+        model.gives_probabilities,
+        argmax=False,
+        frame=False,
+        takes_text=bool(model.text),
+        textual=model.text,
     )
 
 
@@ -164,7 +181,7 @@ def _textual_columns(parts: Sequence[Any], columns: Sequence[str] | None) -> dic
             encoders = [p for p in inside(transformer) if hasattr(p, "categories_")]
             if not encoders or isinstance(selected, (str, slice)):
                 continue
-            for name, known in zip(selected, encoders[0].categories_, strict=False):
+            for name, known in zip(selected, encoders[0].categories_):
                 if name in position and _holds_objects(known):
                     found[position[name]] = _missing_in(known)
     return found

@@ -42,6 +42,17 @@ def hide_house() -> None:
     sys.meta_path.insert(0, _NotOurs())
 
 
+def open_environment() -> None:
+    """Let what is installed be found where Python was started without (`-S`).
+
+    A branch's own site-packages are its code: a .pth file there runs as soon as it is looked at.
+    """
+    if sys.flags.no_site:
+        import site
+
+        site.main()
+
+
 def open_source(source: Path) -> None:
     """Put the branch's `src/` first on the import path."""
     if source.is_dir():

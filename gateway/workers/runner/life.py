@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import frames, isolation, logs, memory, source, texts, turns
+from . import confinement, formats, frames, isolation, logs, memory, source, texts, turns, versions
 from .channel import Channel
+from .confinement import kernel
+from .confinement.attempts import Attempts
 from .own import Own
 from .warmth import Warmth
 
@@ -46,6 +48,7 @@ def live(fd: int) -> None:
     channel = Channel(fd)
     isolation.isolate()
     isolation.hide_house()
+    texts.quicken()
     warmth = Warmth()
     _say(channel, b"H", {"pid": os.getpid(), "python": platform.python_version()})
     message = channel.receive()
@@ -53,12 +56,14 @@ def live(fd: int) -> None:
         message = _wait(channel, warmth, texts.decode(message[1:])["modules"])
     if message is None:
         return
-    served = _load(channel, texts.decode(message[1:]), warmth)
-    if served is None:
+    loaded = _load(channel, texts.decode(message[1:]), warmth)
+    if loaded is None:
         return
+    served, attempts = loaded
     while (message := channel.receive()) is not None:
         replies = turns.together(served.answer, *frames.requests(message))
         channel.send(frames.answers(replies))
+        attempts.look_at(replies)
     # Threads and exit handlers of the branch must not keep a retired worker alive.
     sys.stderr.flush()
     os._exit(0)
@@ -81,10 +86,20 @@ def _wait(channel: Channel, warmth: Warmth, modules: Sequence[str]) -> bytes | N
         return channel.receive()
 
 
-def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | None:
+def _load(
+    channel: Channel, order: dict[str, Any], warmth: Warmth
+) -> tuple[Served, Attempts] | None:
     root = Path(order["root"])
     if obstacle := warmth.obstacle(root / "src"):
         _say(channel, b"C", {"reason": obstacle})
+        return None
+    if warmth.spare and (others := kernel.other_threads()):
+        _say(channel, b"C", {"reason": f"what was imported started {others} threads"})
+        return None
+    try:
+        confined = confinement.confine(confinement.Order(**order["confinement"]), root)
+    except confinement.Uncontained as error:
+        _say(channel, b"F", {"type": "Uncontained", "message": str(error), "traceback": ""})
         return None
     redact = frozenset(order["redact"])
 
@@ -93,10 +108,14 @@ def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | N
             _say(channel, b"G", record)
 
     logs.capture(log, withhold=order["withhold"])
+    attempts = _attempts(channel, confined, order)
     limit = memory.Limit(order["memory"])
+    isolation.open_environment()
+    texts.quicken()
     warmth.begin()
+    check = versions.Check(root, order["lock"], strict=order["strict_versions"])
     try:
-        served = _served(order, redact)
+        served = _served(order, redact, check)
         ready = {
             "columns": served.columns,
             "classes": served.classes,
@@ -104,6 +123,9 @@ def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | N
             "versions": source.versions(),
             "together": served.together,
             "accelerated": {"form": served.form, "reason": served.why},
+            "saved_with": check.saved.versions,
+            "mismatch": check.saved.mismatch,
+            "containment": confined.said,
         }
         modules = warmth.modules(root)
         meddled = warmth.meddled(root, modules)
@@ -122,11 +144,29 @@ def _load(channel: Channel, order: dict[str, Any], warmth: Warmth) -> Served | N
             },
         )
         return None
-    return served
+    return served, attempts
 
 
-def _served(order: dict[str, Any], redact: frozenset[str]) -> Served:
-    loaded = source.load(Path(order["root"]), order["model"])
+def _attempts(channel: Channel, confined: confinement.Confined, order: dict[str, Any]) -> Attempts:
+    def tell(what: str, times: int) -> None:
+        if channel.usable:
+            _say(channel, b"X", {"what": what, "times": times})
+
+    attempts = Attempts(
+        tell,
+        readable=confined.readable,
+        writable=confined.writable,
+        network=order["confinement"]["network"],
+        withhold=order["withhold"],
+    )
+    if confined.sandbox != "off":
+        attempts.watch()
+    return attempts
+
+
+def _served(order: dict[str, Any], redact: frozenset[str], check: versions.Check) -> Served:
+    rules = formats.Rules(order["formats"], tuple(order["skops_types"]))
+    loaded = source.load(Path(order["root"]), order["model"], rules, check)
     if loaded.predict is not None:
         from .estimator import classes_of, names_of
 
@@ -187,5 +227,5 @@ def _branchs_own(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith((ours, "<frozen"))
     ]
-    lines = traceback.format_list(stack) + traceback.format_exception_only(error)
+    lines = traceback.format_list(stack) + traceback.format_exception_only(type(error), error)
     return "".join(lines)[-4000:]

@@ -51,7 +51,7 @@ class Own:
         good = [instances for instances in read if isinstance(instances, list)]
         together = self._together(good) if self.together and len(good) > 1 else None
         if together is None:
-            pairs = zip(read, deadlines, strict=bool(deadlines))
+            pairs = zip(read, deadlines)
             together = singly(self._alone, good, [d for item, d in pairs if isinstance(item, list)])
         replies = iter(together)
         return [next(replies) if isinstance(item, list) else item for item in read]

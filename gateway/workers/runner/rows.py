@@ -162,7 +162,7 @@ def normalised(
             kept = {name: row[name] for name in columns if name in row} if columns else row
             records.append({k: v for k, v in kept.items() if k not in redact})
         elif isinstance(row, list) and columns and len(row) == len(columns):
-            pairs = zip(columns, row, strict=True)
+            pairs = zip(columns, row)
             records.append({k: v for k, v in pairs if k not in redact})
         else:
             records.append({})

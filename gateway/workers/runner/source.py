@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from . import texts
+from . import formats, texts
+from .formats import Rules
 from .isolation import open_source
-
-SUFFIXES = (".pkl", ".joblib")
+from .versions import Check
 
 
 class NotLoadable(Exception):
@@ -27,25 +27,40 @@ class Loaded(NamedTuple):
     row_wise: bool
 
 
-def load(root: Path, model: str | None) -> Loaded:
+def load(root: Path, model: str | None, rules: Rules, check: Check) -> Loaded:
     """Run the branch's loading code. Whatever that raises passes through."""
-    source = root / "src"
-    open_source(source)
-    serve = importlib.import_module("serve") if (source / "serve.py").is_file() else None
+    serve = _serving_code(root, rules)
     own_load = _function(serve, "load")
     own_predict = _function(serve, "predict")
     row_wise = getattr(serve, "ROW_WISE", False) is True
     if own_load is not None:
         return Loaded(own_load(root), own_predict, row_wise)
-    path = _model_file(root, model)
+    path = _model_file(root, model, rules, needed=own_predict is None)
     if path is not None:
-        return Loaded(_unpickled(path, root), own_predict, row_wise)
+        return Loaded(_loaded(path, root, rules, check), own_predict, row_wise)
     if own_predict is not None:
         return Loaded(None, own_predict, row_wise)
     raise NotLoadable(
         "nothing to serve: expected one models/*.pkl or models/*.joblib, "
         "or a src/serve.py with load(root) or predict(model, instances)"
+        if rules.formats is None
+        else f"nothing to serve: expected one file in models/, of {formats.loadable(rules)}"
     )
+
+
+def _serving_code(root: Path, rules: Rules) -> ModuleType | None:
+    """The module serve; where code is not allowed nothing of src/ can be imported at all."""
+    source = root / "src"
+    there = (source / "serve.py").is_file()
+    if not rules.allows(formats.CODE):
+        if there:
+            raise NotLoadable(
+                "src/serve.py is code, which trust.formats of gateway.yaml does not allow: it"
+                f" allows {formats.allowed(rules)}; leave src/serve.py out, or have `code` allowed"
+            )
+        return None
+    open_source(source)
+    return importlib.import_module("serve") if there else None
 
 
 def _function(serve: ModuleType | None, name: str) -> Callable[..., Any] | None:
@@ -55,20 +70,57 @@ def _function(serve: ModuleType | None, name: str) -> Callable[..., Any] | None:
     raise NotLoadable(f"src/serve.py: {name} must be a function. Given: {type(found).__name__}")
 
 
-def _model_file(root: Path, model: str | None) -> Path | None:
+def _model_file(root: Path, model: str | None, rules: Rules, *, needed: bool) -> Path | None:
+    """The file that is the model; None where there is none, and a predict may do without."""
     if model is not None:
         path = root / model
         if not path.is_file():
             raise NotLoadable(f"model: {model} is not a file of the commit")
-        if path.suffix not in SUFFIXES:
-            raise NotLoadable(f"model: {model} must end in {' or '.join(SUFFIXES)}")
+        if formats.named(path.name) is None:
+            raise NotLoadable(f"model: {_unknown(model, rules)}")
         return path
-    folder = root / "models"
-    found = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES and p.is_file())
-    if len(found) > 1:
-        names = ", ".join(f"models/{path.name}" for path in found)
+    there = [path for path in (root / "models").glob("*") if path.is_file()]
+    found = {path: kind for path in sorted(there) if (kind := formats.format_of(path)) is not None}
+    # Where some are not allowed, the others are what is meant.
+    fit = [path for path, kind in found.items() if rules.allows(kind.name)] or list(found)
+    if len(fit) > 1:
+        names = ", ".join(str(path.relative_to(root)) for path in fit)
         raise NotLoadable(f"several model files: {names}; choose one with the branch's `model:`")
-    return found[0] if found else None
+    if not fit and needed and there:
+        raise NotLoadable(_unknown(formats.listed(there, root), rules))
+    return fit[0] if fit else None
+
+
+def _unknown(names: str, rules: Rules) -> str:
+    code = rules.allows(formats.CODE)
+    own = "; for any other, a src/serve.py with load(root)" if code else ""
+    return f"{names}: no model in a format that is known here: {formats.loadable(rules)}{own}"
+
+
+def _loaded(path: Path, root: Path, rules: Rules, check: Check) -> Any:
+    name = path.relative_to(root)
+    kind = formats.named(path.name)
+    if kind is None or not rules.allows(kind.name):
+        raise NotLoadable(
+            f"{name} is of the format {kind.name if kind else path.suffix}, which trust.formats of"
+            f" gateway.yaml does not allow: it allows {formats.allowed(rules)}"
+        )
+    if kind.loader is None:
+        return _checked(path, root, check)
+    return formats.loaded(kind, path, name, rules)
+
+
+def _checked(path: Path, root: Path, check: Check) -> Any:
+    """Unpickled where its versions allow it; else they are what its failure is told by."""
+    mismatch = check.look(path).mismatch
+    if mismatch is not None and check.strict:
+        raise NotLoadable(f"{mismatch}; it is refused by the branch's `strict_versions`")
+    try:
+        return _unpickled(path, root)
+    except NotLoadable as error:
+        if mismatch is None:
+            raise
+        raise NotLoadable(f"{error}. {mismatch}") from error.__cause__
 
 
 def _unpickled(path: Path, root: Path) -> Any:
@@ -124,6 +176,8 @@ def versions() -> dict[str, str]:
         ("pandas", "pandas"),
         ("xgboost", "xgboost"),
         ("lightgbm", "lightgbm"),
+        ("onnxruntime", "onnxruntime"),
+        ("skops", "skops"),
     ):
         version = getattr(sys.modules.get(module), "__version__", None)
         if isinstance(version, str):

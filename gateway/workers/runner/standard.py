@@ -57,7 +57,7 @@ class Standard:
         self._pick = _picker(estimator.columns)
         #: One row that was answered: tells a caller's mistake from a broken model.
         self._good: Any = None
-        if estimator.width and not estimator.frame:
+        if estimator.width and not (estimator.frame or estimator.textual):
             self._good = np.zeros((1, estimator.width))
 
     def answer(self, payloads: Sequence[bytes], deadlines: Sequence[float] = ()) -> list[Reply]:
@@ -69,7 +69,7 @@ class Standard:
         try:
             answered = self._called(self._framed(matrix), matrix)
             replies, start = [], 0
-            for instances, ignored in zip(read, extra, strict=True):
+            for instances, ignored in zip(read, extra):
                 end = start + len(instances)
                 replies.append(self._reply(instances, ignored, start, end, answered))
                 start = end
@@ -169,7 +169,7 @@ class Standard:
                 group,
                 [deadlines[place] for place in places] if deadlines else (),
             )
-            return list(zip(places, alone, strict=True))
+            return list(zip(places, alone))
         return replies
 
     def _data(self, rows: list[list[Any]], textual: frozenset[int]) -> tuple[Any, Any]:

@@ -8,13 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
-
-_fast: Any
-try:
-    import msgspec.json as _fast
-except ImportError:  # a branch's own environment need not have it
-    _fast = None
+from typing import Any, NoReturn, Optional, Union
 
 WITHHELD = "the values are withheld by monitoring.redact or monitoring.features"
 _QUOTED = 80
@@ -82,14 +76,20 @@ def _with_nulls(value: Any) -> bytes:
     return json.dumps(_cleaned(value), separators=(",", ":"), ensure_ascii=False).encode()
 
 
-decode: Callable[[bytes], Any]
-encode: Callable[[Any], bytes]
+decode: Callable[[bytes], Any] = _without_constants
+encode: Callable[[Any], bytes] = _with_nulls
 #: Decodes rows that are all numbers, booleans and nulls; anything else is an exception.
-decode_numbers: Callable[[bytes], list[Any]] | None
-if _fast is None:
-    decode, encode, decode_numbers = _without_constants, _with_nulls, None
-else:
-    decode = _fast.Decoder().decode
-    encode = _fast.Encoder(enc_hook=plain).encode
-    _Number = float | bool | None
-    decode_numbers = _fast.Decoder(list[list[_Number] | dict[str, _Number]]).decode
+decode_numbers: Callable[[bytes], list[Any]] | None = None
+
+
+def quicken() -> None:
+    """Use msgspec from here on, if it is installed: a branch's own environment need not have it."""
+    global decode, encode, decode_numbers
+    try:
+        import msgspec.json as fast
+    except ImportError:
+        return
+    number = Optional[Union[float, bool]]  # as Python 3.9 has it
+    decode = fast.Decoder().decode
+    encode = fast.Encoder(enc_hook=plain).encode
+    decode_numbers = fast.Decoder(list[Union[list[number], dict[str, number]]]).decode

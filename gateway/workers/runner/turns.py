@@ -27,7 +27,7 @@ def together(answer: Answer, payloads: Sequence[bytes], deadlines: Sequence[floa
     replies = [TOO_LATE] * len(payloads)
     if timely:
         found = answer([payloads[i] for i in timely], [deadlines[i] for i in timely])
-        for place, reply in zip(timely, found, strict=True):
+        for place, reply in zip(timely, found):
             replies[place] = reply
     return replies
 
@@ -38,5 +38,5 @@ def singly(
     """`answer` for one after the other, each if its turn comes in time; all if none has a time."""
     return [
         answer(request) if deadline > monotonic() else TOO_LATE
-        for request, deadline in zip(requests, deadlines or repeat(inf), strict=bool(deadlines))
+        for request, deadline in zip(requests, deadlines or repeat(inf))
     ]

@@ -82,6 +82,8 @@ class Warmth:
 
     def begin(self) -> None:
         """The branch's own code runs from here on."""
+        if not self.spare:  # its environment may have been opened since
+            self._path = [*sys.path]
         self._variables = dict(os.environ)
 
     def meddled(self, root: Path, modules: Iterable[str]) -> str | None:
