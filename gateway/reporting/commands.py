@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from gateway.errors import GatewayError, StateError
 from gateway.names import Branch, InvalidName
 from gateway.reporting.document import RANKS
-from gateway.reporting.fetching import Pages, Refused, url_in
+from gateway.reporting.fetching import Pages, Refused, certificate_in, url_in
 from gateway.reporting.terminal import terminal
 from gateway.statistics.verdict import Severity
 
+#: Holds the API key, for a gateway that wants one.
+KEY_VARIABLE = "GATEWAY_KEY"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any] | click.Command)
+
+
+def config_file(says: str, metavar: str | None = None) -> Callable[[_Command], _Command]:
+    """The option `--config`, a command's `file`: gateway.yaml unless another is named."""
+    return click.option(
+        "--config",
+        "file",
+        metavar=metavar,
+        type=click.Path(path_type=Path),
+        default=Path("gateway.yaml"),
+        show_default=True,
+        help=says,
+    )
+
+
+def asking(url: str | None, file: Path) -> Pages:
+    """The gateway at `url`, or where `file` says, asked with the key of the environment."""
+    environ: Mapping[str, str] = click.get_current_context().obj or {}
+    key = environ.get(KEY_VARIABLE, "").strip() or None
+    if url is not None:
+        return Pages(url, key)
+    return Pages(url_in(file), key, trusted=certificate_in(file))
+
+
 _branch = click.argument("branch")
 _url = click.option("--url", help="The gateway, such as http://127.0.0.1:8080; else FILE says it.")
-_file = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("gateway.yaml"),
-    show_default=True,
-    help="The file whose `listen` says where the gateway is.",
-)
+_file = config_file("The file whose `listen` says where the gateway is.")
 
 
 @click.command()
@@ -47,7 +69,7 @@ def drift(branch: str, url: str | None, file: Path, whole: bool, fail_on: Severi
     window. Exit codes: 0, 1 as --fail-on says, 2 if the gateway could not be asked.
     """
     try:
-        found = Pages(url or url_in(file)).drift(Branch(branch))
+        found = asking(url, file).drift(Branch(branch))
     except (InvalidName, GatewayError) as error:
         fail(error)
     echo(terminal(found, shutil.get_terminal_size((120, 24)).columns, whole=whole))
@@ -76,7 +98,7 @@ def report(branch: str, url: str | None, file: Path, output: Path) -> None:
 
     try:
         name = Branch(branch)
-        pages = Pages(url or url_in(file))
+        pages = asking(url, file)
         found = pages.drift(name)
         trouble = None
         try:

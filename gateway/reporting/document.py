@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from gateway.errors import GatewayError
 from gateway.statistics.verdict import ColumnDrift, Severity
 
+Shape = TypeVar("Shape")
 State = Literal["waiting", "collecting", "counting", "measured"]
 RANKS: dict[Severity | None, int] = {
     None: 0,
@@ -143,10 +144,15 @@ def worst_first(columns: Iterable[Column]) -> list[Column]:
 
 def parse_drift(data: bytes, where: str) -> Drift:
     """The document in `data`, which came from `where`."""
+    return parsed(data, where, Drift, "drift document")
+
+
+def parsed(data: bytes, where: str, shape: type[Shape], name: str) -> Shape:
+    """What a gateway answered at `where`, which must be a `name`."""
     try:
-        return msgspec.json.decode(data, type=Drift)
+        return msgspec.json.decode(data, type=shape)
     except msgspec.ValidationError as error:
-        text = f"its JSON is no drift document of this version: {error}"
+        text = f"its JSON is no {name} of this version: {error}"
         raise UnreadableAnswer(text, where=where) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"must answer JSON. Given: {data[:80].decode(errors='replace')!r}"

@@ -15,9 +15,9 @@ from gateway.config.sections import MOST_WEIGHT
 from gateway.errors import GatewayError, StateError
 from gateway.explaining import explain as explain_split
 from gateway.names import Branch, Unit
-from gateway.reporting.commands import echo, fail
+from gateway.reporting.commands import asking, echo, fail
 from gateway.reporting.explained import At, Explained, facts, words
-from gateway.reporting.fetching import Pages, operator_in, url_in
+from gateway.reporting.fetching import operator_in
 from gateway.reporting.standing import Standing, standing_in
 from gateway.reporting.widths import plain
 from gateway.state import known_unit_key
@@ -64,6 +64,8 @@ def explain(
     user stands in recorded rows is told where FILE is read and its key can be: with --url, only if
     --config is given as well.
 
+    Headers are not looked at: a request that `exclude` covers goes to the baseline, whosever it is.
+
     Exit codes: 0, 2 if what is asked cannot be read, or makes no sense.
     """
     if in_repository and (running or url):
@@ -74,7 +76,7 @@ def explain(
     path = file or _DEFAULT_FILE
     try:
         if running or url:
-            standing = Pages(url or url_in(path)).standing()
+            standing = asking(url, path).standing()
         else:
             standing = standing_in(path, in_repository=in_repository)
         with_key = file if url else None if in_repository else path

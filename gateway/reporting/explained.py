@@ -65,6 +65,7 @@ def facts(one: Explained) -> dict[str, Any]:
         "shadows": dict(standing.shadows),
         "recorded": one.recorded and {"unit": one.recorded, "bucket": one.recorded.bucket},
         "not_recorded": one.not_recorded,
+        "ramps": {name: list(steps) for name, steps in standing.ramps.items()},
         "running": _running(one),
         "at": one.at
         and {
@@ -99,6 +100,17 @@ def _running(one: Explained) -> dict[str, Any] | None:
         "state": condition and condition.state,
         "reason": condition and (condition.ejected or condition).reason,
         "answered_by": arm and running.answering(arm, one.standing.baseline),
+        "allocation": {
+            name: {
+                "weight": branch.weight,
+                "effective_weight": branch.deals,
+                "state": branch.allocation.state,
+                "reason": branch.allocation.reason,
+                "since": branch.allocation.since,
+            }
+            for name, branch in running.branches.items()
+            if branch.allocation is not None
+        },
         "configuration": {
             "state": configuration.state,
             "reason": configuration.reason,
@@ -114,7 +126,7 @@ def words(one: Explained, columns: int) -> str:
     def paragraph(*sentences: str) -> list[str]:
         return [line for text in sentences for line in wrapped(plain(text), columns)]
 
-    around = [*_answering(one), *_shadows(one), *_recorded(one)]
+    around = [*_ordered(one), *_answering(one), *_shadows(one), *_recorded(one)]
     if one.found is None:
         parts = [paragraph(_nobody(one)), paragraph(*_at(one)), paragraph(*around)]
     else:
@@ -127,6 +139,15 @@ def words(one: Explained, columns: int) -> str:
             paragraph(*around),
         ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
+def sentences(one: Explained) -> list[str]:
+    """What `words` says but for its table, sentence by sentence, for a page."""
+    around = [*_ordered(one), *_answering(one), *_shadows(one), *_recorded(one)]
+    if one.found is None:
+        return [plain(text) for text in (_nobody(one), *around)]
+    said = f"{_quoted(one.unit)} gets {one.found.winner.branch}, {_said(one)}."
+    return [plain(text) for text in (said, _rule(one.found), *_turning(one.found), *around)]
 
 
 def _said(one: Explained) -> str:
@@ -223,6 +244,25 @@ def _configuration(one: Explained) -> Iterator[str]:
     else:
         what = f"is refused: {_line(found.reason or 'without a reason')}"
     yield f"A changed gateway.yaml {what}. Explained is what is in force meanwhile."
+
+
+def _ordered(one: Explained) -> Iterator[str]:
+    """Where users are not dealt by the weights of gateway.yaml, and why."""
+    for name, steps in one.standing.ramps.items():
+        told = ", ".join(f"{step:g}" for step in steps)
+        yield (
+            f"{name} has a ramp of {told} % of the users, in place of a weight. Explained is its"
+            " first step; a gateway that runs says where it is: --running."
+        )
+    for name, branch in one.standing.running.branches.items() if one.standing.running else ():
+        if (order := branch.allocation) is None:
+            continue
+        part = one.standing.split.propensities.get(name, 0.0)
+        yield (
+            f"{name} gets {share(part)} of the users by the gateway's own decision, and not by the"
+            f" weight of gateway.yaml ({branch.weight:g}): {order.state} since {order.since},"
+            f" {_line(order.reason)}."
+        )
 
 
 def _shadows(one: Explained) -> Iterator[str]:

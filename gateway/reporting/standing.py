@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,32 @@ class Ejected(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Ordered(msgspec.Struct, frozen=True):
+    """That the gateway itself decided on a branch's share: how, why and since when."""
+
+    state: str
+    reason: str
+    since: str
+
+
 class Condition(msgspec.Struct, frozen=True):
     """How a branch is at this moment; `state` is `ready` where a worker answers."""
 
     state: str
+    #: As gateway.yaml says.
     weight: float
+    #: What users are dealt by, where that is something else.
+    effective_weight: float | None = None
+    allocation: Ordered | None = None
     reason: str | None = None
     ejected: Ejected | None = None
     shadow: dict[str, Any] | None = None
     fallback: bool = True
+
+    @property
+    def deals(self) -> float:
+        """The weight that users are dealt by."""
+        return self.weight if self.effective_weight is None else self.effective_weight
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -81,6 +98,8 @@ class Standing:
     shadows: Mapping[Branch, float]
     #: Branches that answer an error where they cannot answer.
     without_fallback: frozenset[Branch]
+    #: Steps of ramps by branch, in percent, where a file alone is asked.
+    ramps: Mapping[Branch, tuple[float, ...]] = field(default_factory=dict)
     running: Running | None = None
 
     def weighted(self, weights: Mapping[Branch, float]) -> Split:
@@ -101,10 +120,12 @@ def standing_in(file: Path, *, in_repository: bool) -> Standing:
         said_by=str(file),
         baseline=config.baseline,
         split=Split(
-            config.salt, {name: one.weight for name, one in branches.items() if not one.shadow}
+            config.salt,
+            {name: weight for name, weight in config.weights.items() if not branches[name].shadow},
         ),
         shadows={name: one.shadow_share for name, one in config.shadows.items()},
         without_fallback=frozenset(name for name, one in branches.items() if not one.fallback),
+        ramps={name: one.ramp.steps for name, one in branches.items() if one.ramp is not None},
     )
 
 
@@ -113,7 +134,7 @@ def parse_standing(data: bytes, where: str) -> Standing:
     try:
         page = msgspec.json.decode(data, type=_Page)
         branches = {Branch(name): one for name, one in page.branches.items()}
-        weights = {name: one.weight for name, one in branches.items() if one.shadow is None}
+        weights = {name: one.deals for name, one in branches.items() if one.shadow is None}
         shadows = {
             name: float(one.shadow.get("share", 1.0))
             for name, one in branches.items()

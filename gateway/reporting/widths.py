@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+#: Stands for a blank that no line is broken at; no printable text has one.
+_GLUED = "\0%"
+
 
 def plain(text: str) -> str:
     """Without what a terminal or a browser acts upon: escapes, line ends, changes of direction."""
@@ -35,10 +38,13 @@ def fitted(text: str, columns: int) -> str:
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Lines of at most so wide, broken between words, or where a word is wider than a line."""
+    """Lines of at most so wide, broken between words, or where a word is wider than a line.
+
+    A number and its percent sign are one word.
+    """
     lines = [""]
-    for word in text.split(" "):
-        rest = word
+    for word in text.replace(" %", _GLUED).split(" "):
+        rest = word.replace(_GLUED, " %")
         if lines[-1] and width(lines[-1]) + 1 + width(rest) > columns:
             lines.append("")
         while not lines[-1] and width(rest) > columns:
@@ -47,6 +53,16 @@ def wrapped(text: str, columns: int) -> list[str]:
             rest = rest[end:]
         lines[-1] = f"{lines[-1]} {rest}" if lines[-1] else rest
     return lines
+
+
+def folded(text: str, columns: int, lines: int) -> list[str]:
+    """A name on as few lines as it takes, at most so many, the last of them cut."""
+    found: list[str] = []
+    while len(found) < lines - 1 and width(text) > columns:
+        end = max(1, _fitting(text, columns))
+        found.append(text[:end])
+        text = text[end:]
+    return [*found, cut(text, columns)]
 
 
 def _fitting(text: str, columns: int) -> int:

@@ -6,13 +6,11 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import Answers
 from click.testing import CliRunner, Result
 from driftdocs import document, history_of, people
 from gitrepo import Remote
@@ -22,42 +20,6 @@ from waiting import wait_until
 from gateway.cli import main
 
 BEFORE = people(1, 2000, "before")
-
-
-class Answers(ThreadingHTTPServer):
-    """Answers each path with a status and a body; 404 as a gateway does to all others."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, tuple[int, str]] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Answers
-
-    def do_GET(self) -> None:
-        missing = json.dumps({"error": {"message": "no branch 'x' is served; there are: prod"}})
-        status, body = self.server.pages.get(self.path, (404, missing))
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def answers() -> Iterator[Answers]:
-    with Answers() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +44,9 @@ def test_a_real_gateway_is_asked_where_its_file_says_it_listens(
     file.write_text(json.dumps({**moved, "branch": "team/exp"}))
     config = tmp_path / "gateway.yaml"
     port = gateway.url.rpartition(":")[2]
-    config.write_text(json.dumps({**gateway.settings, "listen": f"0.0.0.0:{port}"}))
+    config.write_text(
+        json.dumps({**gateway.settings, "listen": f"0.0.0.0:{port}", "access": {"anonymous": []}})
+    )
 
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "drift", "team/exp", "--config", config],
@@ -197,7 +161,9 @@ def test_the_address_comes_from_the_file_of_either_kind_or_must_be_given(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     file = tmp_path / "gateway.yaml"
-    file.write_text(f"repository: /r\nlisten: '[::]:{port}'\n")  # the operator's half
+    file.write_text(
+        f"repository: /r\nlisten: '[::]:{port}'\naccess: {{anonymous: []}}\n"
+    )  # the operator's half
     assert run("drift", "prod", "--config", file).stderr.startswith(f"http://[::1]:{port}/branches")
     file.write_text("repository: /r\nlisten: 127.0.0.1:0\n")
     assert "any free port" in run("drift", "prod", "--config", file).stderr

@@ -26,7 +26,7 @@ from gateway.reporting.standing import parse_standing
 PROD, EXP = Branch("prod"), Branch("exp")
 TEAM = "baseline: prod\nbranches:\n  prod: {weight: 90}\n  exp: {weight: 10}\n"
 KEY = "k" * 32
-DEPLOY = Path(__file__).parent.parent.parent / "deploy" / "README.md"
+DEPLOY = Path(__file__).parent.parent.parent / "deploy" / "experiments.md"
 
 
 @pytest.fixture
@@ -269,6 +269,15 @@ def test_every_mistake_of_a_wrong_file_is_said(file: Path) -> None:
     assert "gateway.yaml:4:18: branches.prod.weight: " in done.stderr
 
 
+def test_a_ramp_in_a_file_is_explained_at_its_first_step(file: Path) -> None:
+    file.write_text(file.read_text().replace("{weight: 10}", "{ramp: {steps: [4, 50]}}"))
+    found = asked("ada", "--config", file)
+    assert found["shares"] == {"exp": pytest.approx(0.04), "prod": pytest.approx(0.96)}
+    assert found["ramps"] == {"exp": [4, 50]}
+    said = flat(run("ada", "--config", file).stdout)
+    assert "exp has a ramp of 4, 50 % of the users, in place of a weight." in said
+
+
 # By a gateway that runs
 
 
@@ -413,6 +422,22 @@ def test_who_answers_for_a_branch_right_now_is_said(
     assert facts(found)["running"]["answered_by"] == by
     said = words(found, 100)
     assert text in flat(said)
+    assert all(one.isprintable() for one in said.replace("\n", ""))
+
+
+def test_users_are_explained_by_the_weights_they_are_dealt_by_and_the_reason_is_told() -> None:
+    order = {"state": "ejected", "reason": "error_rate: \x1b[2Jhigh", "since": "2026-11-29T10:00Z"}
+    standing = parse_standing(page(effective_weight=0.0, allocation=order), "http://there")
+    assert standing.split.propensities == {"prod": 1, "exp": 0}
+    found = Explained("ada", standing, explain(standing.split, "ada"), None, "no key", None)
+    told = facts(found)
+    assert told["branch"] == "prod"
+    assert told["running"]["allocation"] == {"exp": {"weight": 100, "effective_weight": 0, **order}}
+    said = words(found, 100)
+    assert (
+        "exp gets 0% of the users by the gateway's own decision, and not by the weight of"
+        " gateway.yaml (100): ejected since 2026-11-29T10:00Z, error_rate: \ufffd[2Jhigh."
+    ) in flat(said)
     assert all(one.isprintable() for one in said.replace("\n", ""))
 
 
