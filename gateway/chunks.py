@@ -7,7 +7,7 @@ skipped, a line that is no record is named and passed over. Writes nothing; `jou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
@@ -98,10 +98,12 @@ class EpochRecord(msgspec.Struct, frozen=True, tag_field="t", tag="epoch"):
     salt: str = ""
     weights: dict[str, float] = {}
     fingerprints: dict[str, str | None] = {}
+    #: Which branch the others were compared with; not part of the digest.
+    baseline: str = ""
 
 
-class Request(msgspec.Struct, frozen=True, tag_field="t", tag="request"):
-    """One request of `rows` rows as it was answered, or was not. Model values stay JSON text."""
+class Answered(msgspec.Struct, frozen=True, tag_field="t", tag="request"):
+    """What a request's line says of it before its rows."""
 
     ts: str
     request_id: str
@@ -114,8 +116,13 @@ class Request(msgspec.Struct, frozen=True, tag_field="t", tag="request"):
     fingerprint: str = ""
     epoch: str = ""
     unit: str | None = None
-    propensity: float | None = None
     latency_ms: float | None = None
+
+
+class Request(Answered, frozen=True, tag_field="t", tag="request"):
+    """One request of `rows` rows as it was answered, or was not. Model values stay JSON text."""
+
+    propensity: float | None = None
     predictions: list[msgspec.Raw] | None = None
     probabilities: list[msgspec.Raw] | None = None
     instances: list[msgspec.Raw] | None = None
@@ -146,6 +153,22 @@ class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
     request_id: str | None = None
 
 
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", tag="outcome"):
+    """What became of one predicted row, as somebody told. `sent` is the caller's time, if any."""
+
+    ts: str
+    request_id: str
+    metric: str
+    row: int = 0
+    #: A number, or else what the prediction should have been, as JSON text: msgspec reads no
+    #: `Raw | None` but null.
+    value: float | None = None
+    label: str | None = None
+    #: It came after the metric's window.
+    late: bool = False
+    sent: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """A line that is no record. `where` is `writer/number.jsonl:line`, the same on any machine."""
@@ -154,10 +177,10 @@ class BadLine:
     reason: str
 
 
-Record = Header | Schema | EpochRecord | Request | Decision | Log
+Record = Header | Schema | EpochRecord | Request | Decision | Log | Outcome
 
 _RECORDS: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
-_KINDS = frozenset({"chunk", "schema", "epoch", "request", "decision", "log"})
+_KINDS = frozenset({"chunk", "schema", "epoch", "request", "decision", "log", "outcome"})
 
 
 class _Kind(msgspec.Struct):
@@ -270,10 +293,17 @@ def sealed_chunks(journal: Path) -> list[ChunkFile]:
     return [chunk for _, chunks in writers for chunk in chunks]
 
 
-def unsealed_chunks(journal: Path) -> list[float]:
-    """When each chunk that is still being written was begun, Unix time in seconds."""
+def unsealed_chunks(
+    journal: Path, writes: Callable[[str], bool] = lambda writer: True
+) -> list[float]:
+    """When each chunk that is still being written was begun, Unix time in seconds.
+
+    Of a writer that is gone for now nothing is awaited: `writes` says of which there is.
+    """
     begun = []
     for path in journal.glob("*/*.open"):
+        if not writes(path.parent.name):
+            continue
         try:
             with Chunk(path, sealed=False) as chunk:
                 begun.append(chunk.header.time.timestamp())
@@ -286,11 +316,22 @@ def unsealed_chunks(journal: Path) -> list[float]:
 def _chunks_of(folder: Path) -> tuple[int, list[ChunkFile]]:
     chunks = []
     times = []
-    for path in folder.iterdir():
+    for path in _paths_in(folder):
         match = _FILE.fullmatch(path.name)
         if match is None:
             continue
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
         times.append(status.st_mtime_ns)
         chunks.append(ChunkFile(ChunkKey(folder.name, int(match[1])), path, status.st_size))
     return min(times, default=0), chunks
+
+
+def _paths_in(folder: Path) -> list[Path]:
+    """None of a folder that was emptied and taken away since the look at its journal."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []

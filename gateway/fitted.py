@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from gateway.errors import GatewayError
+from gateway.naming import few
 from gateway.plain import plain_values
 from gateway.scores import scores_of
 from gateway.statistics.reference import PREDICTION, SCORE
@@ -134,5 +135,4 @@ def _names(model: Any) -> tuple[str, ...] | None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:10]))
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    return few([repr(name) for name in names], 10)

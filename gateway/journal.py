@@ -38,6 +38,8 @@ class Journal:
         self.size = 0
         #: Bytes of sealed chunks still on disk, from the last `measure`.
         self.sealed_bytes = 0
+        #: When the oldest of them was last written to, in Unix time; None where there is none.
+        self.oldest: float | None = None
         self._folder = folder
         self._mine = folder / writer
         self._header = header
@@ -113,11 +115,13 @@ class Journal:
 
     def measure(self) -> None:
         """Learn what the monitor has taken away since."""
-        total = 0
+        sizes, times = [], []
         for sealed in self._folder.glob("*/*.jsonl"):
             with contextlib.suppress(FileNotFoundError):
-                total += sealed.stat().st_size
-        self.sealed_bytes = total
+                found = sealed.stat()
+                sizes.append(found.st_size)
+                times.append(found.st_mtime)
+        self.sealed_bytes, self.oldest = sum(sizes), min(times, default=None)
 
     def _begin(self, now: str) -> None:
         self.chunk += 1
@@ -148,13 +152,13 @@ class Journal:
         except OSError as error:
             raise JournalFull(f"not written: {error.strerror}") from error
         if written != len(data):
-            # The disk took a part: half a line must not stay in front of the next one.
-            try:
+            # The disk took a part: half a line must not stay in front of the next one. Whoever
+            # reads along may have seen it, so nothing follows in its place; what cannot be cut off
+            # is told as torn.
+            with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self.size)
-            except OSError as error:
-                # What cannot be mended takes no more lines; its reader tells a torn one.
+            if self.size:
                 self.seal()
-                raise JournalFull(f"half written, and not mended: {error.strerror}") from error
             raise JournalFull("the disk took only a part of the record")
         self.size += written
         self._dirty = True

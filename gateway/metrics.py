@@ -12,8 +12,15 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+import gateway
+from gateway.containment_metrics import ContainmentMetrics
 from gateway.drift_metrics import DriftMetrics
+from gateway.environment_metrics import EnvironmentMetrics
+from gateway.experiment_metrics import ExperimentMetrics
+from gateway.experiments.allocation import STATES
+from gateway.machine_metrics import MachineMetrics
 from gateway.names import Branch
+from gateway.shared_metrics import SharedMetrics
 
 STATUSES = (
     "ok",
@@ -34,9 +41,20 @@ PUSHES = ("pushed", "failed")
 TROUBLES = ("missing", "content", "remote", "machine")
 CACHES = ("read", "write")
 WEBHOOKS = ("accepted", "ignored", "replayed", "refused", "limited")
-REFUSED = ("too_large", "unreadable", "slow", "malformed", "connections")
+OUTCOMES = ("accepted", "late", "invalid")
+REFUSED_OUTCOMES = ("too_large", "unreadable", "journal_full")
+REFUSED = ("too_large", "unreadable", "slow", "malformed", "connections", "access", "no_branch")
+ACCESS_REFUSED = (
+    *("missing", "malformed", "unknown", "expired", "attempts", "scope", "rate", "cross_site"),
+)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: The front's background tasks, as `app` starts them.
+KEEPERS = (
+    *("monitor", "recorder", "served", "allocations", "fleet", "watcher", "reload"),
+    *("access", "vitals", "timeline", "traffic", "intervals", "console"),
+)
 Family = TypeVar("Family", Counter, Gauge, Histogram)
+LAGS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 
 
@@ -52,6 +70,7 @@ class BranchMetrics:
         self.requests = {s: metrics.requests.labels(branch, s) for s in STATUSES}
         self.duration = metrics.duration.labels(branch)
         self.rows = metrics.rows.labels(branch)
+        self.overrides = metrics.override_requests.labels(branch)
         self.ignored_columns = metrics.ignored_columns.labels(branch)
         self.batch_rows = metrics.batch_rows.labels(branch)
         self.queue_rows = metrics.queue_rows.labels(branch)
@@ -59,6 +78,7 @@ class BranchMetrics:
         self.quarantined = metrics.branch_quarantined.labels(branch)
         self.accelerated = metrics.branch_accelerated.labels(branch)
         self.ejected = metrics.branch_ejected.labels(branch)
+        self.ejections = metrics.branch_ejections.labels(branch)
         self.workers = metrics.workers.labels(branch)
         self.reloads = {r: metrics.reloads.labels(branch, r) for r in RELOADS}
         self.worker_exits = {r: metrics.worker_exits.labels(branch, r) for r in WORKER_EXITS}
@@ -66,10 +86,21 @@ class BranchMetrics:
         self.output_dropped = metrics.output_dropped.labels(branch)
         self.pushes = {r: metrics.pushes.labels(branch, r) for r in PUSHES}
         self.weight = metrics.branch_weight.labels(branch)
+        self.held = {state: metrics.branch_held.labels(branch, state) for state in STATES}
         self.troubles = {r: metrics.branch_trouble.labels(branch, r) for r in TROUBLES}
         self.diverted = metrics.branch_diverted.labels(branch)
         self.copies = {s: metrics.shadow_requests.labels(branch, s) for s in COPIES}
         self.dropped_copies = {r: metrics.shadow_dropped.labels(branch, r) for r in DROPPED_COPIES}
+        self.containment = metrics.containment.branch(branch)
+
+    def requests_so_far(self) -> dict[str, float]:
+        """Requests by status."""
+        # Samples made to be read are fifty times slower, and this is asked each second.
+        return {status: child._value.get() for status, child in self.requests.items()}  # noqa: SLF001
+
+    def durations_so_far(self) -> list[float]:
+        """Requests in each bucket of `SECONDS`, and those beyond."""
+        return [bucket.get() for bucket in self.duration._buckets]  # noqa: SLF001
 
     def show_serving(self, commit: str, fingerprint: str) -> None:
         """Point the info metric at what serves now; the former series goes away."""
@@ -92,9 +123,19 @@ class Metrics:
         self._describe_branches()
         self._describe_workers()
         self._describe_shadows()
+        self._describe_feedback()
         self._describe_keepers()
+        self._describe_access()
+        self.environments = EnvironmentMetrics(self.registry)
+        self.containment = ContainmentMetrics(self._gauge, self._counter)
         self.drift = DriftMetrics(self._shown)
+        self.experiment = ExperimentMetrics(self._shown)
         self.registry.register(self.drift)
+        self.shared = SharedMetrics()
+        self.registry.register(self.experiment)
+        self.registry.register(self.shared)
+        self.machine = MachineMetrics(gateway.__version__, self._shown)
+        self.registry.register(self.machine)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return self._noted(Counter(name, text, labels, registry=self.registry), labels)
@@ -129,10 +170,20 @@ class Metrics:
         refused = self._counter(
             "gateway_refused_requests_total",
             "Requests refused before any branch saw them: too_large, unreadable, slow, malformed;"
-            " connections, when too many were open.",
+            " connections, when too many were open; predictions also by access, and no_branch, when"
+            " they asked for one that is not served.",
             "reason",
         )
         self.refused_by = {reason: refused.labels(reason) for reason in REFUSED}
+        self.excluded_requests = self._counter(
+            "gateway_excluded_requests_total",
+            "Requests that `exclude` says are no users': they go to the baseline.",
+        )
+        self.override_requests = self._counter(
+            "gateway_override_requests_total",
+            "Predictions that were asked of a branch by name, by that branch.",
+            "branch",
+        )
         self.connections = self._gauge("gateway_connections", "Open HTTP connections.")
         self.batch_rows = self._histogram(
             "gateway_batch_rows", "Rows in one call of a model.", ROWS
@@ -158,18 +209,27 @@ class Metrics:
             "1 while the baseline answers for the branch because it failed too often in a row.",
             "branch",
         )
+        self.branch_ejections = self._counter(
+            "gateway_branch_ejections_total",
+            "How often the baseline took over a branch that failed too often in a row.",
+            "branch",
+        )
         self.branch_weight = self._gauge(
-            "gateway_branch_weight_ratio", "Share of the split, from 0 to 1.", "branch"
+            "gateway_branch_weight_ratio", "Share of the split in force, from 0 to 1.", "branch"
         )
-        self.branch_info = self._gauge(
-            "gateway_branch_info", "What serves.", "branch", "commit", "fingerprint"
+        self.branch_held = self._gauge(
+            "gateway_branch_held",
+            "1 while the gateway decides on the branch's share, and how: ejected, as a guardrail is"
+            " breached; held, in doubt or by an operator; ramping; ready to be merged; adaptive.",
+            *("branch", "state"),
         )
+        labels = "branch", "commit", "fingerprint"
+        self.branch_info = self._gauge("gateway_branch_info", "What serves.", *labels)
         self.branch_trouble = self._gauge(
             "gateway_branch_trouble",
             "1 while this is wrong: missing from the repository, content that is refused, remote"
             " away, or this machine's disk.",
-            "branch",
-            "reason",
+            *("branch", "reason"),
         )
         self.branch_diverted = self._gauge(
             "gateway_branch_diverted",
@@ -207,8 +267,7 @@ class Metrics:
         self.shadow_requests = self._counter(
             "gateway_shadow_requests_total",
             "Copies of requests that a shadow computed, by how they ended.",
-            "branch",
-            "status",
+            *("branch", "status"),
         )
         self.shadow_dropped = self._counter(
             "gateway_shadow_dropped_rows_total",
@@ -234,6 +293,21 @@ class Metrics:
             "Mean absolute difference of the scores of the compared rows.",
             *("branch", "served"),
         )
+
+    def _describe_feedback(self) -> None:
+        items = self._counter(
+            "gateway_feedback_items_total",
+            "Outcomes that were sent: accepted; late, after their metric's window; invalid.",
+            "status",
+        )
+        self.feedback_by = {status: items.labels(status) for status in OUTCOMES}
+        refused = self._counter(
+            "gateway_feedback_refused_requests_total",
+            "Requests with outcomes of which none was taken: too_large, unreadable; journal_full,"
+            " when there was no room to record them.",
+            "reason",
+        )
+        self.feedback_refused_by = {reason: refused.labels(reason) for reason in REFUSED_OUTCOMES}
 
     def _describe_keepers(self) -> None:
         self.journal_bytes = self._gauge(
@@ -268,6 +342,27 @@ class Metrics:
         self.keeper_restarts = self._counter(
             "gateway_keeper_restarts_total", "Restarts of a background task.", "keeper"
         )
+        for keeper in KEEPERS:
+            self.keeper_restarts.labels(keeper)
+        self.loop_lag = Histogram(
+            "gateway_loop_lag_seconds",
+            "How late the front's loop comes to what is due, looked at four times a second.",
+            buckets=LAGS,
+            registry=self.registry,
+        )
+
+    def _describe_access(self) -> None:
+        refused = self._counter(
+            "gateway_access_refused_requests_total",
+            "Requests of whoever may not make them: no key (missing), or a malformed, unknown or"
+            " expired one; attempts, too many wrong keys; scope, the key may not do this; rate, too"
+            " often; cross_site, from another site's page.",
+            "reason",
+        )
+        self.access_refused_by = {reason: refused.labels(reason) for reason in ACCESS_REFUSED}
+        self.keys_up = self._gauge("gateway_keys_file_up", "1 while its keys are in force; 0 not.")
+        shown = "1 while it is the one of its files; 0: the former one is shown."
+        self.certificate_up = self._gauge("gateway_certificate_up", shown)
 
     def branch(self, name: Branch) -> BranchMetrics:
         """The children of a branch, made at 0 when first asked for.
@@ -280,8 +375,12 @@ class Metrics:
             known = self._branches[name] = BranchMetrics(self, name)
         return known
 
+    def shown(self) -> dict[Branch, BranchMetrics]:
+        """The branches that have series now."""
+        return {name: one for name, one in self._branches.items() if not one.dropped}
+
     def _shown(self) -> set[Branch]:
-        return {name for name, one in self._branches.items() if not one.dropped}
+        return set(self.shown())
 
     def keep(self, names: Collection[Branch]) -> None:
         """Drop every series of the other branches, until they are named to `welcome`."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.chunks import Outcome
+from gateway.errors import UnavailableError
 from gateway.journal import CHUNK_BYTES, Journal, JournalFull
 from gateway.metrics import Metrics
 from gateway.names import Branch, Epoch, RequestId
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Recorded a minute and branch.
 LOG_LINES = 100
+#: Seconds after which whoever has outcomes may send them again, when there is no room for them.
+OUTCOMES_AGAIN = 5
 
 _LINE = (
     b'{"t":"request","ts":"%s","request_id":"%s","status":"%s","latency_ms":%.3f,"rows":%d,'
@@ -90,6 +94,17 @@ class Recorder:
         self._last_cut = 0.0
         self._unsynced = False
         self.full = False
+        self._refuses_outcomes = False
+
+    @property
+    def oldest_chunk(self) -> float | None:
+        """When the oldest sealed chunk was last written to, in Unix time; None without one."""
+        return self._journal.oldest
+
+    @property
+    def most_bytes(self) -> int:
+        """Of the journal, beyond which nothing is recorded."""
+        return self._journal.limit_bytes
 
     # What is recorded
 
@@ -141,6 +156,32 @@ class Recorder:
                 "evidence": evidence,
             }
         )
+
+    def outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Record them all in one write, or none: UnavailableError.
+
+        Unlike a prediction, which its user waits for, an outcome can be sent again.
+        """
+        if not outcomes:
+            return
+        # While they were judged others were recorded: no line may be older than its chunk.
+        now = rfc3339(time.time())
+        stamped = [msgspec.structs.replace(outcome, ts=now) for outcome in outcomes]
+        lines = [msgspec.json.encode(outcome) + b"\n" for outcome in stamped]
+        try:
+            self._journal.append(b"".join(lines), 0, now)
+        except JournalFull as error:
+            if not self._refuses_outcomes:
+                log.error("outcomes are refused: %s", error)
+            self._refuses_outcomes = True
+            raise UnavailableError(
+                f"{error}, so no outcome of this request was recorded: send it again later",
+                where="journal",
+                retry_after=OUTCOMES_AGAIN,
+            ) from error
+        if self._refuses_outcomes:
+            log.warning("outcomes are taken again")
+        self._refuses_outcomes = False
 
     def logged(
         self,

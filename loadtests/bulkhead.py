@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from gateway.assignment import Split
 from gateway.demo.repository import git
 from gateway.errors import GatewayError
+from gateway.experiments.metrics import BUILT_IN
 from gateway.names import Branch
 from loadtests.bench import wrk
 from loadtests.bench.machine import machine
@@ -122,6 +123,8 @@ def settings(repository: Path) -> dict[str, object]:
             OURS: {"weight": WEIGHTS[OURS]},
             THEIRS: {"weight": WEIGHTS[THEIRS], "fallback": False, "timeout": "500ms"},
         },
+        # The harm is on purpose: a guardrail would take `theirs` out, and with it what is measured.
+        "metrics": {name: {"role": "off"} for name in BUILT_IN},
     }
 
 

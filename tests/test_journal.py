@@ -81,10 +81,27 @@ def test_a_partly_written_line_is_taken_back(
     with pytest.raises(JournalFull):
         written.append(b"second\n", 1, NOW)
     monkeypatch.undo()
+    # Whoever reads along may have seen the part: nothing follows in its place.
     written.append(b"third\n", 1, NOW)
     written.seal()
-    text = (tmp_path / "a1b2c3d4/00000001.jsonl").read_text()
-    assert text.splitlines()[1:] == ["first", "third"]
+    texts = [(tmp_path / f"a1b2c3d4/0000000{number}.jsonl").read_text() for number in (1, 2)]
+    assert [text.splitlines()[1:] for text in texts] == [["first"], ["third"]]
+
+
+def test_a_partly_written_header_leaves_no_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = journal(tmp_path)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    for _ in range(2):
+        with pytest.raises(JournalFull):
+            written.append(b"first\n", 1, NOW)
+        assert list((tmp_path / "a1b2c3d4").iterdir()) == []
+    monkeypatch.undo()
+    written.append(b"first\n", 1, NOW)
+    written.seal()
+    assert (tmp_path / "a1b2c3d4/00000001.jsonl").read_text().splitlines()[1:] == ["first"]
 
 
 def test_a_full_disk_is_told_and_a_chunk_that_could_not_begin_leaves_nothing(

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from gateway.chunks import BadLine, Chunk, Decision, EpochRecord, Log, Request, Schema
+from gateway.chunks import BadLine, Chunk, Decision, EpochRecord, Log, Outcome, Request, Schema
 from gateway.config import Config
+from gateway.errors import UnavailableError
 from gateway.journal import Journal
 from gateway.metrics import Metrics
 from gateway.names import Branch, Commit, Fingerprint, RequestId
-from gateway.recording import LOG_LINES, Exchange, Recorder
+from gateway.recording import LOG_LINES, OUTCOMES_AGAIN, Exchange, Recorder
 from gateway.routing import Routing
 from gateway.workers.jobs import Answer, Job, Serving
 
@@ -280,5 +281,61 @@ def test_a_loop_that_fails_does_not_fill_git_with_its_log(
         (family,) = [f for f in room.metrics.registry.collect() if f.name.startswith(dropped)]
         counts = {s.labels["branch"]: s.value for s in family.samples if "_total" in s.name}
         assert counts[PROD] == 7
+
+    within(body)
+
+
+def outcome(value: float = 1.0) -> Outcome:
+    return Outcome("judged earlier", str(RequestId.build(1, 1)), "reward", value=value)
+
+
+def test_outcomes_are_lines_of_one_write_with_the_time_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body() -> None:
+        room = Room(tmp_path)
+        written: list[bytes] = []
+        real = Journal.append
+
+        def append(journal: Journal, data: bytes, rows: int, now: str) -> None:
+            written.append(data)
+            real(journal, data, rows, now)
+
+        monkeypatch.setattr(Journal, "append", append)
+        room.recorder.outcomes([])
+        assert room.journal.open_chunk == 0
+        room.recorder.outcomes([outcome(value) for value in (1, 2, 3)])
+        assert len(written) == 1
+        found = room.read()
+        assert [(line.request_id, line.value) for line in found] == [
+            (RequestId.build(1, 1), value) for value in (1, 2, 3)
+        ]
+        (chunk,) = tmp_path.rglob("*.jsonl")
+        opened = json.loads(chunk.read_bytes().splitlines()[0])["opened"]
+        # No line is older than its chunk, however long the judging took.
+        assert {line.ts for line in found} == {opened}
+
+    within(body)
+
+
+def test_outcomes_without_room_are_refused_whole_and_predictions_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def body() -> None:
+        room = Room(tmp_path, limit=2000)
+        for _ in range(3):
+            with pytest.raises(UnavailableError) as caught:
+                room.recorder.outcomes([outcome()] * 100)
+            assert caught.value.retry_after == OUTCOMES_AGAIN
+        room.recorder.answered([room.answer(room.exchange())])
+        assert not room.recorder.full
+        room.recorder.outcomes([outcome()])
+        kinds = [type(record) for record in room.read()]
+        assert kinds == [Schema, EpochRecord, Request, Outcome]
+        said = [record.getMessage() for record in caplog.records]
+        assert [text.partition(":")[0] for text in said] == [
+            "outcomes are refused",
+            "outcomes are taken again",
+        ]
 
     within(body)

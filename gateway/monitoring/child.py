@@ -15,6 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.monitoring.ear import LOOK, REMOTE
+from gateway.monitoring.said import Said
+
 log = logging.getLogger(__name__)
 
 
@@ -22,7 +25,7 @@ class MonitorDied(RuntimeError):
     """The monitor process ended by itself."""
 
 
-class MonitorChild:
+class MonitorChild(Said):
     """Starts the command, forwards its status documents, ends it in order."""
 
     def __init__(
@@ -33,23 +36,14 @@ class MonitorChild:
         changed: Callable[[dict[str, Any]], None],
         *,
         inherited: Sequence[int] = (),
+        shares: bool = False,
     ) -> None:
         """`inherited` are descriptors that the process needs: the place of a password."""
+        super().__init__(status_file, changed, shares=shares)
         self._command = command
         self._environ = environ
-        self._status_file = status_file
-        self._changed = changed
         self._inherited = tuple(inherited)
         self._process: asyncio.subprocess.Process | None = None
-        #: The newest document; from before this start until the monitor speaks.
-        self.status: dict[str, Any] = {}
-        self._death: str | None = None
-
-    def remember(self) -> None:
-        """Take over what the last monitor said."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._status_file.read_text())
-            self.status = found if isinstance(found, dict) else {}
 
     async def run(self) -> None:
         """Run the process and read it until it dies; on cancellation it is left to `stop`."""
@@ -80,14 +74,16 @@ class MonitorChild:
 
     def look(self) -> None:
         """A chunk was sealed."""
+        self._say(LOOK)
+
+    def look_elsewhere(self) -> None:
+        """The git server called: the other replicas are to look, too."""
+        self._say(REMOTE)
+
+    def _say(self, word: bytes) -> None:
         process = self._process
         if process is not None and process.returncode is None and process.stdin is not None:
-            process.stdin.write(b"look\n")
-
-    def report(self) -> dict[str, Any]:
-        """The newest document, with the process' id and what is wrong with the process itself."""
-        trouble = self._death or self.status.get("trouble")
-        return {**self.status, "pid": self.pid, "trouble": trouble}
+            process.stdin.write(word + b"\n")
 
     @property
     def pid(self) -> int | None:

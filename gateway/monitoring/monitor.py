@@ -7,8 +7,6 @@ chunk stays on disk until it is confirmed, and repeating a step changes nothing.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -16,29 +14,36 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.chunks import BEFORE_HEADER, unsealed_chunks
+from gateway.chunks import BEFORE_HEADER, ChunkKey, unsealed_chunks
 from gateway.errors import GatewayError, RepositoryError, StateError
 from gateway.monitoring.backlog import Backlog
 from gateway.monitoring.commits import Wording
 from gateway.monitoring.drift.files import BranchFiles
 from gateway.monitoring.drift.keeper import Drift
+from gateway.monitoring.ear import listen
+from gateway.monitoring.experiments.running import Running
 from gateway.monitoring.measuring import Measuring
-from gateway.monitoring.monitor_settings import MonitorSettings, load_settings
+from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.monitoring.monitor_status import document
+from gateway.monitoring.only_one import locked
 from gateway.monitoring.outbox import Outbox
 from gateway.monitoring.publisher import Policy, Publisher, Target
+from gateway.monitoring.settings_file import SettingsFile
 from gateway.monitoring.shelf import Shelf
 from gateway.monitoring.shelves import doors_of
 from gateway.names import Branch
+from gateway.shielding import shield
 from gateway.state import write_atomically
 from gateway.store import Store
+from gateway.store.ledger import PART
 from gateway.store.sqlite import SqliteStore
 from gateway.timestamps import rfc3339
 
@@ -48,8 +53,9 @@ _PUSH_BYTES = 16 * 1024 * 1024
 _SHORTEST_INTERVAL = 10.0
 _LONGEST_BACKOFF = 60.0
 _CACHE_BYTES = 256 * 1024 * 1024
-_LOCK_WAIT = 30.0
 _TROUBLED_WAIT = 5.0
+#: Seconds of the end that experiments may have.
+_LAST_TURN = 3.0
 
 
 class Finishing:
@@ -61,6 +67,8 @@ class Finishing:
         self._asked = threading.Event()
         self._over = threading.Event()
         self.on_over: Callable[[], None] = lambda: None
+        #: Grows when the other replicas are to look at the repository as well.
+        self.remote_looks = 0
 
     @property
     def asked(self) -> bool:
@@ -81,6 +89,10 @@ class Finishing:
     def look(self) -> None:
         """There is something to do."""
         self._wake.set()
+
+    def look_elsewhere(self) -> None:
+        """The git server called the front."""
+        self.remote_looks += 1
 
     def wait(self, timeout: float) -> None:
         """Until there is something to do or `timeout` is over."""
@@ -118,7 +130,18 @@ class Monitor:
         clock: Callable[[], float],
         now: Callable[[], datetime],
         jitter: Callable[[], float],
+        holds: Callable[[ChunkKey], bool] = lambda key: False,
+        until: Callable[[], float] = lambda: inf,
+        may_go: Callable[[ChunkKey], bool] = lambda key: True,
+        writes: Callable[[str], bool] = lambda writer: True,
+        settling: AbstractContextManager[object] | None = None,
     ) -> None:
+        """`holds` says of a chunk that somebody else has not taken it yet.
+
+        All rows before `until` (Unix time) are in the journal, whoever's they are. `may_go` says of
+        what the monitor itself wrote that it may be published, `writes` of a writer that it runs.
+        `settling` is entered while chunks are deleted.
+        """
         self.settings = settings
         self.trouble: str | None = None
         self._shelf = shelf
@@ -127,21 +150,36 @@ class Monitor:
         self._clock = clock
         self._now = now
         self._jitter = jitter
+        self._holds = holds
+        self._until = until
+        self._writes = writes
+        self._settling = settling or nullcontext()
+        self._watermark = 0.0
+        #: Chunks that were deleted since somebody looked: nothing of them is needed any more.
+        self.settled: set[ChunkKey] = set()
         self._turns: dict[Branch, _Turn] = {}
         self._journal = settings.state_dir / "journal"
         self._backlog = Backlog(self._journal, store)
-        self._outbox = Outbox(store)
+        self._outbox = Outbox(store, may_go)
         self._measuring = Measuring(Drift(settings, store, files, clock), self._backlog, clock)
         self._publisher = Publisher(shelf, store, now=now, pause=finishing.pause, jitter=jitter)
 
     def step(self) -> None:
         """Take in what is new, push the branches whose turn it is, delete what is confirmed."""
+        self.look()
+        self.work()
+
+    def look(self) -> None:
+        """Take in what was sealed since the last look, and count its rows."""
         # In this order: a chunk that is not seen here was begun later, or is sealed by the look.
         now = self._now().timestamp()
-        begun = unsealed_chunks(self._journal)
-        watermark = min(now, *begun, inf) - BEFORE_HEADER
+        begun = unsealed_chunks(self._journal, self._writes)
+        self._watermark = min(now, self._until(), *begun) - BEFORE_HEADER
         self._backlog.look(self._is_over)
-        failure = self._measure(watermark)
+
+    def work(self) -> None:
+        """What there is to do about what was taken in."""
+        failure = self._measure(self._watermark)
         for branch in self._to_publish():
             turn = self._turns.setdefault(branch, _Turn())
             if turn.next <= self._clock() and not self._is_over():
@@ -162,14 +200,21 @@ class Monitor:
         return None
 
     def last_step(self) -> None:
-        """Push what can be pushed in the time that is left, each branch to its first failure."""
-        self.step()
+        """Push what can be pushed in the time that is left, each branch to its first failure; for
+        who looked before.
+        """
+        self.work()
         for branch in self._to_publish():
             turn = self._turns.setdefault(branch, _Turn())
             while branch in self._to_publish() and not self._is_over():
                 if not self._publish(branch, turn):
                     break
                 self._settle()
+
+    def taken(self) -> set[ChunkKey]:
+        """Chunks on disk of which everything was counted."""
+        keys = {one.file.key for one in self._backlog.chunks()}
+        return {key for key in keys if not (self._measuring.holds(key) or self._holds(key))}
 
     def status(self) -> dict[str, object]:
         place = self._shelf.place
@@ -190,7 +235,11 @@ class Monitor:
 
     def _settle(self) -> None:
         now = self._now()
-        deleted = self._backlog.settle(self.settings, now, self._measuring.holds)
+        with self._settling:
+            deleted = self._backlog.settle(
+                self.settings, now, lambda key: self._measuring.holds(key) or self._holds(key)
+            )
+            self.settled |= {one.file.key for one in deleted}
         self._measuring.without(deleted)
         self._outbox.settle(self.settings, now)
 
@@ -225,7 +274,7 @@ class Monitor:
 
 
 def run_monitor(
-    settings_path: Path,
+    file: SettingsFile,
     stdin: BinaryIO,
     stdout: BinaryIO,
     environ: Mapping[str, str],
@@ -237,20 +286,31 @@ def run_monitor(
     `environ` is all that git's children inherit. Returns the exit code.
     """
     os.nice(10)
+    shield()
     finishing = Finishing(finish_within)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: finishing.ask())
-    threading.Thread(target=_listen, args=(stdin, finishing), daemon=True).start()
+    heard = (finishing.look, finishing.look_elsewhere, finishing.ask)
+    threading.Thread(target=listen, args=(stdin, *heard), daemon=True).start()
     try:
-        settings = load_settings(settings_path)
+        settings = file.first(lambda: finishing.asked, finishing.wait)
+        if settings is None:
+            return 0
+        if settings.redis is not None:
+            from gateway.monitoring.replicated import run_replica
+
+            return run_replica(file, settings, environ, finishing, stdout)
         state = settings.state_dir
+        state.mkdir(mode=0o700, exist_ok=True)
         shelf, files = doors_of(settings, environ)
         finishing.on_over = shelf.close
         with (
-            _locked(state / "monitor.lock", finishing),
+            locked(state / "monitor.lock", finishing),
             SqliteStore(state / "store.sqlite") as store,
         ):
             shelf.open()
+            # Read anew, as this thread may hang on a remote that does not answer.
+            experiments = Running(state / "store.sqlite", lambda: file.again(monitor.settings))
             monitor = Monitor(
                 settings,
                 shelf,
@@ -260,26 +320,41 @@ def run_monitor(
                 clock=time.monotonic,
                 now=lambda: datetime.now(UTC),
                 jitter=random.random,
+                holds=lambda key: not store.has(key, PART),
             )
-            _run(monitor, settings_path, _Voice(stdout, state / "monitor.json"), finishing)
+            voice = Voice(stdout, settings.home / "monitor.json")
+            _run(monitor, experiments, file, voice, finishing)
     except GatewayError as error:
         log.error("the monitor stops: %s", error)
         return 1
     return 0
 
 
-def _run(monitor: Monitor, settings_path: Path, voice: _Voice, finishing: Finishing) -> None:
+def _run(
+    monitor: Monitor,
+    experiments: Running,
+    file: SettingsFile,
+    voice: Voice,
+    finishing: Finishing,
+) -> None:
+    def status() -> dict[str, object]:
+        return {**monitor.status(), "experiments": {"trouble": experiments.trouble}}
+
+    experiments.start()
     while not finishing.asked:
-        monitor.settings = _reread(settings_path, monitor.settings)
-        monitor.trouble = _tried(monitor.step)
-        if not voice.say(monitor.status()):
+        file.check(monitor.settings)
+        monitor.settings = file.again(monitor.settings)
+        monitor.trouble = tried(monitor.step)
+        if not voice.say(status()):
             finishing.ask()
         finishing.wait(1.0 if monitor.trouble is None else _TROUBLED_WAIT)
-    monitor.trouble = _tried(monitor.last_step)
-    voice.say(monitor.status())
+    # What it still writes is to be in the last commit.
+    experiments.finish(_LAST_TURN)
+    monitor.trouble = tried(monitor.look) or tried(monitor.last_step)
+    voice.say(status())
 
 
-def _tried(step: Callable[[], None]) -> str | None:
+def tried(step: Callable[[], None]) -> str | None:
     """What the machine refused, in words: nothing is lost, and it is tried again."""
     try:
         step()
@@ -289,47 +364,7 @@ def _tried(step: Callable[[], None]) -> str | None:
     return None
 
 
-def _reread(path: Path, settings: MonitorSettings) -> MonitorSettings:
-    """The settings as they are now; those that cannot change in a running process stay."""
-    try:
-        changed = load_settings(path)
-    except StateError as error:
-        log.warning("the former settings stay in force: %s", error)
-        return settings
-    same = (settings.repository, settings.state_dir)
-    return changed if (changed.repository, changed.state_dir) == same else settings
-
-
-def _listen(stdin: BinaryIO, finishing: Finishing) -> None:
-    # Unbuffered: a thread inside a buffered reader cannot be left behind when the process ends.
-    while os.read(stdin.fileno(), 4096):
-        finishing.look()
-    finishing.ask()
-
-
-@contextlib.contextmanager
-def _locked(path: Path, finishing: Finishing) -> Iterator[None]:
-    """Hold the lock of the one monitor; a predecessor that is dying is waited for."""
-    with path.open("ab") as file:
-        end = time.monotonic() + _LOCK_WAIT
-        if not _try_lock(file):
-            log.info("another monitor still holds %s: waiting for its end", path)
-            while not _try_lock(file):
-                if time.monotonic() > end or finishing.over:
-                    raise StateError("another monitor holds it", where=str(path))
-                finishing.pause(0.1)
-        yield
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class _Voice:
+class Voice:
     """Says the status document, when it changed: on standard output and into its file."""
 
     def __init__(self, stdout: BinaryIO, file: Path) -> None:

@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from gateway.config.sections import GATEWAY, MESSAGE
 from gateway.config.settings import Config
 from gateway.errors import StateError
+from gateway.experiments.metrics import Metric
 from gateway.names import Branch, InvalidName
 from gateway.repositories.credentials import Credentials
+from gateway.shared.place import RedisSettings
 from gateway.state import write_atomically
 
 #: The file's name in the state directory.
 SETTINGS_FILE = "monitor-settings.json"
+#: The folder in a replica's state directory where its monitor works on what all of them share.
+SHARED_FOLDER = "shared"
 
 
 class Monitoring(msgspec.Struct, frozen=True):
@@ -61,6 +66,36 @@ class DriftSettings(msgspec.Struct, frozen=True):
     reference: ReferenceSettings | None = None
 
 
+class RampSettings(msgspec.Struct, frozen=True):
+    """A branch's ramp: percent of all users step by step, and what each step waits for."""
+
+    steps: tuple[float, ...]
+    dwell: float
+    min_units: int
+
+
+class ArmSettings(msgspec.Struct, frozen=True):
+    """What gateway.yaml says of a branch as a part of an experiment."""
+
+    weight: float
+    #: Differs once weight or ramp are edited.
+    configured: str
+    ramp: RampSettings | None = None
+    shadow: bool = False
+
+
+class ExperimentSettings(msgspec.Struct, frozen=True):
+    """What experiments measure, and what is decided by it. Without branches there are none."""
+
+    metrics: tuple[Metric, ...] = ()
+    salt: str = ""
+    #: Are weights moved to what does best?
+    adaptive: bool = False
+    alpha: float = 0.05
+    guardrail_alpha: float = 0.01
+    branches: dict[str, ArmSettings] = {}
+
+
 class _File(msgspec.Struct, frozen=True):
     repository: str
     state_dir: str
@@ -69,10 +104,16 @@ class _File(msgspec.Struct, frozen=True):
     credentials: Credentials = Credentials()
     baseline: str | None = None
     drift: DriftSettings = DriftSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
+    home: str = ""
+    redis: RedisSettings | None = None
 
 
 class MonitorSettings(msgspec.Struct, frozen=True):
-    """One reading of the file. `stamp` differs whenever the file was written anew."""
+    """One reading of the file. `stamp` differs whenever the file was written anew.
+
+    `state_dir` is where the monitor works, on its own rows or on those of all replicas.
+    """
 
     repository: str
     state_dir: Path
@@ -83,6 +124,16 @@ class MonitorSettings(msgspec.Struct, frozen=True):
     #: Without one, no branch is compared with another.
     baseline: Branch | None = None
     drift: DriftSettings = DriftSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
+    #: What other replicas share with this one; None where there is one gateway only.
+    redis: RedisSettings | None = None
+    #: The front's state directory, where snapshots, served.json and commands are; left out, the
+    #: monitor works there too.
+    home: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.home == Path():
+            force_setattr(self, "home", self.state_dir)
 
     @property
     def retention(self) -> timedelta:
@@ -110,26 +161,54 @@ def load_settings(path: Path) -> MonitorSettings:
         stamp,
         Branch(file.baseline) if file.baseline is not None else None,
         file.drift,
+        file.experiment,
+        file.redis,
+        Path(file.home),
     )
 
 
-def write_settings(path: Path, config: Config, address: str, credentials: Credentials) -> None:
+def write_settings(
+    path: Path,
+    config: Config,
+    address: str,
+    credentials: Credentials,
+    redis: RedisSettings | None = None,
+) -> None:
     """What the front says; the monitor reads it again when it was written anew.
 
     `address` is the repository's, as `repositories.kind` located it.
     """
+    home = config.state_dir
     drift = config.drift.model_dump(mode="json")
     if config.monitoring.privacy.withhold:
         drift["new_categories"] = False
     settings = {
         "repository": address,
-        "state_dir": str(config.state_dir),
+        "state_dir": str(home / SHARED_FOLDER if redis else home),
+        "home": str(home),
+        "redis": msgspec.to_builtins(redis),
         "monitoring": config.monitoring.model_dump(mode="json"),
         "branches": list(config.branches),
         "baseline": config.baseline,
         "drift": drift,
+        "experiment": msgspec.to_builtins(_experiment(config)),
         "credentials": asdict(credentials),
         # Two writes within one tick of the file system's clock are two all the same.
         "written": secrets.token_hex(8),
     }
     write_atomically(path, json.dumps(settings).encode())
+
+
+def _experiment(config: Config) -> ExperimentSettings:
+    branches = {}
+    for name, branch in config.branches.items():
+        found = branch.ramp
+        ramp = RampSettings(found.steps, found.dwell, found.min_units) if found else None
+        said = config.configured(name)
+        branches[str(name)] = ArmSettings(branch.weight, said, ramp, branch.shadow)
+    return ExperimentSettings(
+        metrics=config.measured,
+        salt=config.salt,
+        adaptive=config.allocation == "thompson",
+        branches=branches,
+    )

@@ -1,6 +1,6 @@
 """The monitor's status document: what it does for each branch, and what still waits.
 
-`document` writes it, in the monitor; `PushNews` reads it, in the front.
+`document` writes it, in the monitor; `PushNews` and `LookNews` read it, in the front.
 """
 
 from __future__ import annotations
@@ -85,3 +85,18 @@ class PushNews:
                     self._known[name, key] = event["ts"]
                     news.append((Branch(name), result))
         return news
+
+
+class LookNews:
+    """Whether a row of documents says that another replica's git server called."""
+
+    def __init__(self) -> None:
+        self._known: object = None
+
+    def of(self, status: Mapping[str, Any]) -> bool:
+        """True if more calls are told of than before; also if Redis began to count anew."""
+        looks = (status.get("shared") or {}).get("looks")
+        if looks is None or looks == self._known:
+            return False
+        self._known = looks
+        return True

@@ -6,9 +6,11 @@ as rows are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time
 from itertools import groupby
 
+from gateway.chunks import ChunkKey
 from gateway.layout import Segment, parse_path
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.names import Branch
@@ -18,20 +20,23 @@ from gateway.store import Outgoing, Store
 class Outbox:
     """What waits in the store to be published."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, may_go: Callable[[ChunkKey], bool] = lambda key: True) -> None:
+        """`may_go` says which keys may be published by now."""
         self._store = store
+        self._may_go = may_go
 
     def branches(self, settings: MonitorSettings) -> list[Branch]:
         """Those with something to publish."""
         if settings.monitoring.target == "none":
             return []
-        return sorted({one.branch for one in self._missing()})
+        return sorted({one.branch for one in self._missing() if self._may_go(one.key)})
 
     def segments(self, branch: Branch, most_bytes: int) -> list[Segment]:
         """What the branch's next commit takes: all of the oldest keys, and of one at least."""
         size = 0
         chosen: list[Segment] = []
-        for key, found in groupby(self._missing(), key=lambda one: one.key):
+        going = (one for one in self._missing() if self._may_go(one.key))
+        for key, found in groupby(going, key=lambda one: one.key):
             mine = [one for one in found if one.branch == branch]
             size += sum(one.size for one in mine)
             if chosen and size > most_bytes:

@@ -72,11 +72,31 @@ DRIFT_COLUMNS = (
     "partial",
     "schema_version",
 )
+OUTCOME_COLUMNS = ("ts", "request_id", "row", "branch", "commit", "metric", "value", "status")
+RESULT_COLUMNS = (
+    "start",
+    "end",
+    "contrast",
+    "epoch",
+    "baseline",
+    "candidate",
+    "arm",
+    "commit",
+    "fingerprint",
+    "share",
+    "metric",
+    "units",
+    "events",
+    "sums",
+    "terms",
+)
 #: Of each kind that is a CSV file.
 COLUMNS: Mapping[Kind, tuple[str, ...]] = {
     "predictions": PREDICTION_COLUMNS,
     "drift": DRIFT_COLUMNS,
     "decisions": DECISION_COLUMNS,
+    "outcomes": OUTCOME_COLUMNS,
+    "results": RESULT_COLUMNS,
 }
 _UNKNOWN = Schema("")
 
@@ -127,11 +147,22 @@ class Rows:
     def add(self, *fields: object) -> None:
         self._writer.writerow(fields)
 
+    def add_line(self, line: str) -> None:
+        """A row as `line_of` made it."""
+        self._lines.append(line + "\n")
+
     def __len__(self) -> int:
         return len(self._lines) - 1
 
     def encode(self) -> bytes:
         return "".join(self._lines).encode()
+
+
+def line_of(*fields: object) -> str:
+    """One row of CSV, without the end of its line."""
+    rows = Rows(())
+    rows.add(*fields)
+    return rows.encode().decode().partition("\n")[2].removesuffix("\n")
 
 
 class _Folder:

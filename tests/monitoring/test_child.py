@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from gitrepo import Remote
 from running import Gateway, recorded, serve_py
 from waiting import wait_until
+
+from gateway.monitoring.child import MonitorChild, MonitorDied
 
 
 def test_files_beside_gateway_yaml_do_not_stand_in_for_modules(
@@ -57,8 +62,24 @@ def test_a_restart_does_not_count_the_pushes_of_the_run_before(
     gateway.start()
     # The monitor has spoken when its pid is known and it has said what it last pushed.
     wait_until(lambda: gateway.get("/branches").json()["recording"]["monitor_pid"])
+    assert gateway.get("/branches").json()["recording"]["experiments"] == {"trouble": None}
     polls = gateway.metric('gateway_polls_total{result="ok"}')
     wait_until(lambda: gateway.metric('gateway_polls_total{result="ok"}') > polls + 6)
     pushed = gateway.metric('gateway_pushes_total{branch="prod",result="pushed"}')
     commits = 0 if remote.tip("prod") == tip else 1
     assert pushed == commits
+
+
+def test_experiments_stand_still_where_the_monitor_says_so_or_is_none(tmp_path: Path) -> None:
+    said = {"trouble": None, "experiments": {"trouble": "experiments stand still: no room"}}
+    line = json.dumps(said)
+    child = MonitorChild(["echo", line], os.environ, tmp_path / "monitor.json", lambda _: None)
+    assert child.experiments_trouble() is None  # nobody has said anything yet
+    (tmp_path / "monitor.json").write_text(line)
+    child.remember()
+    assert child.experiments_trouble() == "experiments stand still: no room"
+    assert child.report()["experiments"] == said["experiments"]
+    with pytest.raises(MonitorDied, match="ended with 0"):
+        asyncio.run(child.run())
+    assert "the monitor ended with exit code 0" in (child.experiments_trouble() or "")
+    assert child.report()["experiments"]["trouble"] == child.experiments_trouble()

@@ -34,7 +34,7 @@ def test_every_kind_of_record_is_read(tmp_path: Path) -> None:
 
 
 def test_records_of_a_later_version_are_counted_and_skipped(tmp_path: Path) -> None:
-    later = {"t": "outcome", "anything": [1]}
+    later = {"t": "foresight", "anything": [1]}
     records, skipped = read(write(tmp_path, [header(v=2, new=1), later, request(1, new_field=1)]))
     assert [type(record) for record in records] == [Request]
     assert skipped == 1

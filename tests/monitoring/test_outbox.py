@@ -78,6 +78,20 @@ def test_a_branch_has_what_is_not_confirmed_for_it(store: Store, tmp_path: Path)
     assert store.confirmed(ChunkKey("a1b2c3d4", 1)) == {}
 
 
+def test_what_may_not_go_yet_waits_and_is_kept(store: Store, tmp_path: Path) -> None:
+    """As until the state that it stands in is where another holder finds it."""
+    gone: set[ChunkKey] = set()
+    outbox, settings = Outbox(store, gone.__contains__), settings_of(tmp_path)
+    first, second = hand_in(store, 1, PROD), hand_in(store, 2, PROD, DEV)
+    assert (outbox.branches(settings), outbox.segments(PROD, 100)) == ([], [])
+    gone.add(ChunkKey("a1b2c3d4", 1))
+    assert (outbox.branches(settings), outbox.segments(PROD, 100)) == ([PROD], first)
+    outbox.settle(settings, NOW)
+    gone.add(ChunkKey("a1b2c3d4", 2))
+    assert outbox.branches(settings) == [DEV, PROD]
+    assert outbox.segments(PROD, 100) == first + second[:2]
+
+
 def test_a_commit_takes_whole_keys_the_oldest_first_and_one_at_least(store: Store) -> None:
     """A key that was confirmed for a branch is done with: half of one must never go."""
     outbox = Outbox(store)
@@ -225,7 +239,8 @@ def viewed(remote: Remote, branch: str) -> bytes:
 
     async def body() -> bytes:
         views = Views(cast("Status", Known()), rows, remote.path)
-        scope = {"type": "http", "path_params": {"branch": branch, "kind": "drift"}}
+        path = {"branch": branch, "kind": "drift"}
+        scope = {"type": "http", "method": "GET", "path_params": path}
         answer = cast("StreamingResponse", await views.csv(Request(scope)))
         return b"".join([cast("bytes", part) async for part in answer.body_iterator])
 

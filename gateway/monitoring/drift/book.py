@@ -45,7 +45,7 @@ class Book:
         self.references = References(
             store,
             self.profiles,
-            state_dir / "snapshots",
+            settings.home / "snapshots",
             files,
             state_dir / "reference.tmp",
             tries,

@@ -17,6 +17,7 @@ from gateway.monitoring.drift.streams import ALONE, ARM, BASELINE, Stream
 from gateway.monitoring.monitor_settings import MonitorSettings
 from gateway.monitoring.segments import DECISION_COLUMNS, DRIFT_COLUMNS, Rows
 from gateway.names import Branch
+from gateway.naming import few
 from gateway.statistics.drift import Rules, between, confirmed, is_whole, of_reference, worst
 from gateway.statistics.reference import DERIVED, SCHEMA_VERSION
 from gateway.statistics.verdict import ColumnDrift
@@ -193,9 +194,7 @@ def _is_later(between: dict[str, Any] | None, closed: Closed) -> bool:
 def _named(columns: Mapping[str, str]) -> str:
     if not columns:
         return ""
-    shown = [f"{name} ({severity})" for name, severity in list(columns.items())[:10]]
-    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
-    return f": {', '.join(shown)}{more}"
+    return f": {few([f'{name} ({severity})' for name, severity in columns.items()], 10)}"
 
 
 def _figure(value: float | None) -> str:

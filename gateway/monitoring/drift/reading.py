@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gateway.assignment import OVERRIDE
 from gateway.chunks import EpochRecord, Header, Record, Request, Schema
 from gateway.monitoring.drift.blocks import Batch, Block, block_of
 from gateway.monitoring.drift.book import Book
@@ -71,6 +72,8 @@ class Reading:
     def _add_request(self, request: Request) -> None:
         if request.status == "invalid" or not request.fingerprint:
             return
+        if request.reason == OVERRIDE:
+            return  # what somebody tries a branch with is not what its users send
         answered = request.status == "ok" or request.status.startswith("fallback_")
         if not answered and request.reason not in _SPLIT:
             return
@@ -214,7 +217,7 @@ class _Alone:
 def served_tips(settings: MonitorSettings) -> Mapping[tuple[Branch, str], Commit]:
     """The newest tip with each content that a branch serves, as the front wrote it down."""
     try:
-        found = json.loads((settings.state_dir / "served.json").read_text())
+        found = json.loads((settings.home / "served.json").read_text())
         return {
             (Branch(name), one["fingerprint"]): Commit(one["tip"]) for name, one in found.items()
         }
