@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
+import signal
+import socket
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from answers import Answers
 from gitrepo import Remote
 from lfsserver import LfsServer
+from redisserver import SERVERS, RedisServer
 from running import Gateway
+
+
+@pytest.fixture(autouse=True)
+def _same_csv_for_all() -> Iterator[None]:
+    """The bound of csv's fields is the whole process': what one test sets is no other's."""
+    before = csv.field_size_limit()
+    yield
+    csv.field_size_limit(before)
 
 
 @pytest.fixture
@@ -20,9 +35,34 @@ def remote(tmp_path: Path) -> Remote:
 
 
 @pytest.fixture
+def answers() -> Iterator[Answers]:
+    """A server that answers what a test puts into its pages."""
+    with Answers() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def silent_index() -> Iterator[str]:
+    """The address of a package index that takes every connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+
+
+@pytest.fixture
 def lfs() -> Iterator[LfsServer]:
     """A git-lfs server that runs."""
     with LfsServer() as server:
+        yield server
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """An empty Redis of the test's own: once of each kind that there is."""
+    with RedisServer(request.param) as server:
         yield server
 
 
@@ -34,6 +74,16 @@ def gateways(tmp_path: Path) -> Iterator[list[Gateway]]:
     for gateway in started:
         gateway.kill()
         print(f"--- gateway {gateway.folder} ---\n{gateway.words()[-6000:]}")  # noqa: T201
+
+
+# A shell that runs this in the background has it ignore Ctrl-C, as all of its children would then.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: Where `make tools` puts checkers that the system does not bring.
+_TOOLS = Path(__file__).parent.parent / ".tools" / "bin"
+#: Where uv is: it comes with the gateway.
+_OWN = Path(sys.executable).parent
+os.environ["PATH"] += f"{os.pathsep}{_TOOLS}{os.pathsep}{_OWN}"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -43,12 +43,13 @@ def interrupted(command: Sequence[str], folder: Path, begun: str, refusal: str) 
             lambda: child.poll() is not None or begun in log.read_text(), 240.0, log.read_text
         )
         second = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
         )
         assert (second.returncode, refusal in second.stderr) == (2, True)
         child.send_signal(signal.SIGINT)
         assert child.wait(90) == 130, log.read_text()
     finally:
         child.kill()
+        child.wait()
     assert "Traceback" not in log.read_text()
     wait_until(lambda: not left_behind(folder), describe=lambda: left_behind(folder))

@@ -18,10 +18,12 @@ PROGRAM = """
 import logging, os, sys
 from pathlib import Path
 from gateway.monitoring.monitor import run_monitor
+from gateway.monitoring.settings_file import SettingsFile
 logging.basicConfig(level="INFO")
 environ = {"PATH": sys.argv[4], "HOME": sys.argv[2]}
 front = (sys.stdin.buffer, sys.stdout.buffer)
-sys.exit(run_monitor(Path(sys.argv[1]), *front, environ, finish_within=float(sys.argv[3])))
+file = SettingsFile(Path(sys.argv[1]))
+sys.exit(run_monitor(file, *front, environ, finish_within=float(sys.argv[3])))
 """
 
 
@@ -36,6 +38,7 @@ class MonitorProcess:
         *,
         url: str | None = None,
         drift: dict[str, Any] | None = None,
+        experiment: dict[str, Any] | None = None,
         **monitoring: Any,
     ) -> None:
         """`url` is how it reaches the remote; its path if left out."""
@@ -44,6 +47,7 @@ class MonitorProcess:
         self.url = url or remote.address
         self.branches = branches
         self.drift = drift or {}
+        self.experiment = experiment or {}
         self.settings = state / "monitor-settings.json"
         self.finish_within = 10.0
         #: Where its git is found.
@@ -64,6 +68,7 @@ class MonitorProcess:
             "branches": self.branches,
             "baseline": next(iter(self.branches), None),
             "drift": self.drift,
+            "experiment": self.experiment,
         }
         beside = self.settings.with_suffix(".new")
         beside.write_text(json.dumps(text))

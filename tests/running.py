@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from asdocumented import check
 from gitrepo import Remote, git
 from mounted import Mounted
 from waiting import wait_until
@@ -77,6 +79,9 @@ class Gateway:
         self.process: subprocess.Popen[bytes] | None = None
         self._log = folder / "gateway.log"
         self.url = ""
+        #: An API key that `predict` and `get` send, and what a certificate is checked against.
+        self.key: str | None = None
+        self.trusts: ssl.SSLContext | bool = True
 
     def write(self, **changes: Any) -> None:
         """Write gateway.yaml (JSON is YAML)."""
@@ -99,7 +104,7 @@ class Gateway:
             )
         found = wait_until(
             lambda: (
-                self._died() or re.search(r"listening on (http://[^ \"]+)", self.words()[mark:])
+                self._died() or re.search(r"listening on (https?://[^ \"]+)", self.words()[mark:])
             ),
             describe=self.words,
         )
@@ -120,7 +125,7 @@ class Gateway:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return self._ask("GET", "/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -134,15 +139,38 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         sent = {"X-User-Id": unit} if unit is not None else {}
-        return httpx.post(
-            f"{self.url}/predict",
-            json={"instances": instances},
-            headers={**sent, **(headers or {})},
-            timeout=30,
-        )
+        return self.post("/predict", {"instances": instances}, headers={**sent, **(headers or {})})
+
+    def post(
+        self, path: str, body: Any, *, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        return self._ask("POST", path, json=body, headers=headers)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=30)
+        return self._ask("GET", path)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
+        **sent: Any,
+    ) -> httpx.Response:
+        """The answer, which must be as documented."""
+        own = {"Authorization": f"Bearer {self.key}"} if self.key is not None else {}
+        answer = httpx.request(
+            method,
+            f"{self.url}{path}",
+            headers={**own, **(headers or {})},
+            timeout=timeout,
+            # To read all certificates there are takes longer than the request.
+            verify=self.trusts if self.url.startswith("https:") else False,
+            **sent,
+        )
+        check(method, path, answer)
+        return answer
 
     def branch(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"/branches/{name}").json()

@@ -52,6 +52,9 @@ class SecretWatch:
                 environment = (process / "environ").read_bytes()
             except OSError:
                 continue
+            if not arguments:
+                # In the middle of exec; the next sample sees it whole.
+                continue
             program = os.path.basename(arguments.partition(b"\0")[0]).decode(errors="replace")  # noqa: PTH119
             names = {line.partition(b"=")[0].decode() for line in environment.split(b"\0") if line}
             self.seen.setdefault(program, set()).update(names)

@@ -34,6 +34,10 @@ def gateway(*arguments: object) -> subprocess.CompletedProcess[str]:
         "drift",
         "report",
         "explain",
+        "feedback",
+        "hold",
+        "release",
+        "healthcheck",
     ],
 )
 def test_help_names_every_command_and_each_explains_itself(command: str) -> None:
@@ -52,6 +56,15 @@ def test_check_says_the_split_of_a_right_file(tmp_path: Path) -> None:
     assert "exp: 25.0%" in done.stdout
 
 
+def test_check_says_how_a_ramp_begins_and_ends(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(RIGHT.replace("{weight: 30}", "{ramp: {steps: [2, 25]}}"))
+    done = gateway("check", file)
+    assert done.returncode == 0, done.stderr
+    assert "prod: 98.0% of the users, the baseline" in done.stdout
+    assert "exp: 2.0% of the users at first, by its ramp up to 25.0%" in done.stdout
+
+
 def test_check_says_what_a_shadow_gets(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(RIGHT + "  dev: {shadow: true, shadow_share: 0.25}\n")
@@ -59,6 +72,19 @@ def test_check_says_what_a_shadow_gets(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "exp: 25.0%" in done.stdout
     assert "dev: a shadow, copies of 25.0% of the answered requests" in done.stdout
+
+
+def test_check_says_what_may_be_loaded_and_whether_the_keys_are_any(tmp_path: Path) -> None:
+    file, keys = tmp_path / "gateway.yaml", tmp_path / "signers"
+    file.write_text(RIGHT + "trust: {formats: [onnx], branches: [prod]}\n")
+    assert "  trust: of prod the formats onnx\n" in gateway("check", file).stdout
+    file.write_text(RIGHT + "trust: {signed_by: signers}\n")
+    told = f"of every branch what is signed by keys in {keys}"
+    assert f"  trust: {told}, which is not here\n" in gateway("check", file).stdout
+    keys.write_text("ada@example.org\n")
+    done = gateway("check", file)
+    assert (done.returncode, done.stdout.count("trust")) == (2, 0)
+    assert f"trust.signed_by: {keys}: must hold allowed signers" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "serve", "export"])

@@ -1,4 +1,4 @@
-"""What is public is documented: settings, metrics and CSV columns stand in deploy/README.md.
+"""What is public is documented: settings, metrics and CSV columns, each on a page of deploy/.
 
 The tables there are generated; `python tests/test_documented.py` writes them anew.
 """
@@ -10,32 +10,47 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from gateway.config import (
+    AccessConfig,
     BranchConfig,
     Config,
     CredentialsConfig,
     DriftConfig,
+    EnvironmentsConfig,
     LimitsConfig,
+    MetricConfig,
     MonitoringConfig,
+    RampConfig,
+    RedisConfig,
     ReferenceConfig,
+    TlsConfig,
+    TrustConfig,
     WebhookConfig,
 )
 from gateway.metrics import Metrics
 from gateway.monitoring.segments import COLUMNS
 
-PAGE = Path(__file__).parent.parent / "deploy" / "README.md"
+PAGES = Path(__file__).parent.parent / "deploy"
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Config,
+    "access.": AccessConfig,
+    "tls.": TlsConfig,
+    "trust.": TrustConfig,
     "credentials.": CredentialsConfig,
     "webhook.": WebhookConfig,
+    "redis.": RedisConfig,
     "branches.NAME.": BranchConfig,
+    "branches.NAME.ramp.": RampConfig,
+    "environments.": EnvironmentsConfig,
     "monitoring.": MonitoringConfig,
     "limits.": LimitsConfig,
     "drift.": DriftConfig,
     "drift.reference.": ReferenceConfig,
+    "metrics.NAME.": MetricConfig,
 }
 
 
@@ -60,14 +75,25 @@ def _default(field: Any) -> str:
         return "see below"
     if value is None or value == ():
         return "none"
-    if isinstance(value, tuple):
-        return "`[" + ", ".join(value) + "]`"
+    if isinstance(value, tuple | dict):
+        return f"`{_flow(value)}`"
     extra = field.json_schema_extra or {}
     if extra.get("unit") == "seconds":
         return f"`{_scaled(value, {'d': 86400, 'h': 3600, 'm': 60, 's': 1})}`"
     if extra.get("unit") == "bytes":
         return f"`{_scaled(value, {'GiB': 1024**3, 'MiB': 1024**2, 'KiB': 1024, 'B': 1})}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _flow(value: Any) -> str:
+    """As it would stand in the file."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str):
+        return f'"{value}"' if "*" in value else value
+    return f"{value:g}"
 
 
 def _scaled(value: float, units: dict[str, int]) -> str:
@@ -94,17 +120,22 @@ def generated() -> dict[str, str]:
     }
 
 
-def rendered(page: str) -> str:
-    for name, text in generated().items():
-        pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)"
-        assert re.search(pattern, page, re.DOTALL), f"deploy/README.md has no place for {name}"
-        page = re.sub(pattern, (text + "\n").replace("\\", r"\\"), page, flags=re.DOTALL)
+def rendered(name: str) -> str:
+    """The page of that name, with the table in its place as it ought to be."""
+    table = generated()[name].replace("\\", r"\\")
+    pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)"
+    page, places = re.subn(pattern, f"{table}\n", written(name), flags=re.DOTALL)
+    assert places == 1, f"deploy/{name}.md has no place for its table"
     return page
 
 
-def test_every_setting_metric_and_column_is_documented() -> None:
-    page = PAGE.read_text()
-    assert rendered(page) == page, "run: .venv/bin/python tests/test_documented.py"
+def written(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["settings", "metrics", "columns"])
+def test_every_setting_metric_and_column_is_documented(name: str) -> None:
+    assert rendered(name) == written(name), "run: .venv/bin/python tests/test_documented.py"
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -112,4 +143,5 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(rendered(PAGE.read_text()))
+    for name in generated():
+        (PAGES / f"{name}.md").write_text(rendered(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.names import Branch, Commit, Epoch, Fingerprint, InvalidName, RequestId, Unit
@@ -52,7 +52,7 @@ def test_every_branch_name_accepted_here_is_accepted_by_git(name: str) -> None:
 
 
 @given(branch_like)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @example("a@b")
 @example("feature/deep")
 @example("ветка")

@@ -57,7 +57,7 @@ def test_what_is_plain_at_once_waits_for_the_least_units_of_either_branch() -> N
 
 
 def test_the_page_shows_what_it_says() -> None:
-    page = (Path(__file__).parent.parent / "deploy" / "README.md").read_text()
+    page = (Path(__file__).parent.parent / "deploy" / "experiments.md").read_text()
     section = page.split("## Before an experiment")[1].split("\n## ")[0]
     command = re.search(r"^    gateway plan (.+)$", section, re.MULTILINE)
     assert command is not None
@@ -85,7 +85,7 @@ def test_the_page_shows_what_it_says() -> None:
             "--baseline-rate .1 --lift inf --daily-units 9",
             "'--lift': 'inf' is not a finite number.",
         ),
-        ("--baseline-rate .1 --lift ten --daily-units 9", "'--lift': 'ten' is not a valid float"),
+        ("--baseline-rate .1 --lift ten --daily-units 9", "'--lift': 'ten' is not a valid number"),
         ("--baseline-rate .1 --lift 0 --daily-units 9", "--lift: must not be 0"),
         (
             "--baseline-rate .8 --lift .5 --daily-units 9",

@@ -172,7 +172,7 @@ def test_other_commands_wait_for_no_library_of_numbers() -> None:
 
 
 def test_the_documented_reference_is_one() -> None:
-    page = (Path(__file__).parent.parent / "deploy" / "README.md").read_text()
+    page = (Path(__file__).parent.parent / "deploy" / "drift.md").read_text()
     section = page.split("## A reference for drift")[1]
     example = section.split("```json\n")[1].split("```")[0]
     made = parse_profile(example.encode(), ["age", "rooms", "plan", "notes"])

@@ -115,12 +115,37 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_LOOK_EVERY", 0.01)
 
 
+def test_a_branch_that_ramps_is_waited_for_without_a_weight(tmp_path: Path) -> None:
+    async def body(story: Story) -> None:
+        story.write(prod=1, exp={"ramp": {"steps": [50]}})
+        await wait_until_async(lambda: story.reload.status()["state"] == "waiting")
+        assert story.reload.status()["waiting_for"] == {"exp": "not loaded yet"}
+        assert story.weights == {"prod": 1}
+        story.loaded.add("exp")
+        await wait_until_async(lambda: story.decisions == ["config_applied"])
+
+    story = tell(tmp_path, body)
+    assert story.weights == {"prod": 1, "exp": 1}
+    assert story.reasons == ["weights prod 1 became prod 1, exp ramp to 50%"]
+
+
 def test_a_file_changed_while_the_gateway_started_is_seen(tmp_path: Path) -> None:
     async def body(story: Story) -> None:
         story.write(prod=2)  # before the keeper has looked for the first time
         await wait_until_async(lambda: story.weights == {"prod": 2}, 5.0)
 
     tell(tmp_path, body, looked=False)
+
+
+def test_a_ramp_waits_for_its_branch_as_a_weight_does(tmp_path: Path) -> None:
+    async def body(story: Story) -> None:
+        story.write(prod=1, exp={"ramp": {"steps": [2, 50]}})
+        await wait_until_async(lambda: story.reload.status()["state"] == "waiting")
+        story.loaded.add("exp")
+        await wait_until_async(lambda: story.reload.status()["state"] == "in_force")
+        assert story.reasons == ["weights prod 1 became prod 1, exp ramp to 50%"]
+
+    tell(tmp_path, body)
 
 
 def test_a_weight_waits_for_its_branch_and_then_counts_once(tmp_path: Path) -> None:

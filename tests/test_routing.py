@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.assignment import epoch_of
 from gateway.config import Config
+from gateway.experiments.allocation import Order
 from gateway.names import Branch, Epoch, Fingerprint, RequestId, Unit
 from gateway.routing import Routing
 
@@ -45,6 +46,15 @@ def test_without_a_unit_the_request_is_split_and_kept_apart() -> None:
         assert (given.unit, given.reason) == (None, "no_unit")
     arms = {routing.assign(None, str(RequestId.build(1, n))).arm for n in range(50)}
     assert arms == {PROD, EXP}
+
+
+def test_an_excluded_request_gets_the_baseline_by_rule_whatever_the_weights() -> None:
+    routing = Routing(config(0, 100), KEY, {PROD: OLD, EXP: OLD})
+    user, nobody = (routing.assign(raw, ID, excluded=True) for raw in ("ada", ""))
+    assert (user.arm, user.reason, user.propensity) == (PROD, "excluded", 1.0)
+    assert (user.unit, nobody.unit) == (Unit.keyed("ada", KEY), None)
+    assert user.epoch == nobody.epoch == routing.assign("ada", ID).epoch
+    assert routing.assign("ada", ID).arm == EXP
 
 
 def test_a_restart_with_what_served_before_opens_no_epoch() -> None:
@@ -109,6 +119,71 @@ def test_only_the_last_epochs_are_described_and_the_present_one_always_is() -> N
     for weight in range(1, 101):
         routing.apply(config(weight, 50.5))
     assert routing.describe_epoch(present) == {"epoch": present}
-    assert len(routing.describe_epoch(routing.epoch)) == 4
+    assert len(routing.describe_epoch(routing.epoch)) == 5
     unknown = Epoch("0" * 12)
     assert routing.describe_epoch(unknown) == {"epoch": unknown}
+
+
+def order(routing: Routing, share: float | None, fingerprint: str, **fields: Any) -> Order:
+    configured = routing.config.configured(EXP)
+    given = {"state": "ejected", "configured": configured, "reason": "r", "since": "s", **fields}
+    return Order(share=share, fingerprint=fingerprint, **given)
+
+
+def test_an_order_opens_an_epoch_and_holds_for_its_content_alone() -> None:
+    routing = Routing(config(), KEY, {PROD: OLD, EXP: OLD})
+    told: list[object] = []
+    routing.changed = lambda: told.append(routing.split.propensities[EXP])
+    before = routing.epoch
+    users = [f"user-{n}" for n in range(500)]
+    arms = {user: routing.assign(user, ID).arm for user in users}
+    routing.follow({"exp": order(routing, 0.0, OLD)})
+    assert routing.epoch != before
+    assert {routing.assign(user, ID).arm for user in users} == {PROD}
+    assert routing.assign("ada", ID).propensity == 1
+    described: Any = routing.describe_epoch(routing.epoch)
+    assert described["weights"] == {PROD: 90}
+    ordered = routing.epoch
+    routing.arm_serves(PROD, NEW)
+    assert routing.split.propensities[EXP] == 0
+    routing.arm_serves(PROD, OLD)
+    assert routing.epoch == ordered
+    routing.arm_serves(EXP, NEW)
+    assert {user: routing.assign(user, ID).arm for user in users} == arms
+    assert routing.orders == {}
+    routing.arm_serves(EXP, OLD)
+    assert routing.epoch == ordered
+    routing.follow({})
+    assert routing.epoch == before
+    assert told == [0, 0, 0, 0.1, 0, 0.1]
+
+
+def test_an_order_falls_away_with_an_edit_of_its_branch_and_of_no_other() -> None:
+    routing = Routing(config(), KEY, {PROD: OLD, EXP: OLD})
+    routing.follow({"exp": order(routing, 0.0, OLD), "prod": order(routing, 0.0, OLD)})
+    routing.apply(config(prod=40, salt="another"))
+    assert routing.split.propensities == {PROD: 1, EXP: 0}
+    routing.apply(config(prod=40, exp=60))
+    assert routing.split.propensities == {PROD: 0.4, EXP: 0.6}
+    routing.apply(config(prod=40))
+    assert routing.split.propensities == {PROD: 1, EXP: 0}
+
+
+def test_a_ramp_has_its_first_step_with_or_without_an_order_that_says_so() -> None:
+    branches = {"prod": {"weight": 1}, "exp": {"ramp": {"steps": [2, 50]}}}
+    ramped = Config.model_validate({"repository": "r", "baseline": "prod", "branches": branches})
+    routing = Routing(ramped, KEY, {PROD: OLD, EXP: OLD})
+    assert routing.split.propensities[EXP] == 0.02
+    epoch = routing.epoch
+    routing.follow({"exp": order(routing, 0.02, OLD, state="ramping")})
+    assert routing.epoch == epoch
+    routing.follow({"exp": order(routing, 0.5, OLD, state="ramping")})
+    assert routing.split.propensities[EXP] == 0.5
+
+
+def test_a_shadow_is_never_ordered_into_the_split() -> None:
+    branches = {"prod": {"weight": 1}, "exp": {"shadow": True}}
+    shadowed = Config.model_validate({"repository": "r", "baseline": "prod", "branches": branches})
+    routing = Routing(shadowed, KEY, {PROD: OLD, EXP: OLD})
+    routing.follow({"exp": order(routing, 0.5, "")})
+    assert routing.split.propensities == {PROD: 1, EXP: 0}

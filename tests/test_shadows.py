@@ -17,6 +17,7 @@ from waiting import wait_until_async
 from workers.fleets import DEV, PROD, World, constant, running, serving_code, sin
 
 from gateway import shadows as room
+from gateway.access.guard import Guard
 from gateway.chunks import Chunk, Log, Request
 from gateway.config import Config
 from gateway.journal import Journal
@@ -115,7 +116,10 @@ def within(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_an_answer_is_given_before_a_copy_is_thought_of(tmp_path: Path) -> None:
     async def body() -> None:
         async with story(tmp_path, constant(tmp_path, 1, DEV)) as told:
-            predict = Predict(told.routing, told.world.fleet, told.recorder, told.world.metrics)
+            guard = Guard(told.routing.config, told.world.metrics)
+            predict = Predict(
+                told.routing, told.world.fleet, told.recorder, told.world.metrics, guard
+            )
             events: list[str] = []
 
             def given(exchange: Exchange, answer: Answer) -> None:

@@ -11,7 +11,7 @@ from gateway.config import Config
 from gateway.errors import StateError
 from gateway.names import Branch, Commit, Fingerprint
 from gateway.served import Served, ServedFile
-from gateway.state import StateDirectory, known_unit_key
+from gateway.state import StateDirectory, key_id, known_unit_key
 
 
 def config(**settings: Any) -> Config:
@@ -55,6 +55,27 @@ def test_a_key_that_is_only_looked_up_is_never_made(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="Is a directory"):
         known_unit_key(folder, config(), {})
     state.close()
+
+
+def test_a_key_has_an_id_that_tells_it_from_others_and_is_not_it() -> None:
+    assert key_id(b"k" * 16) == "a69bd8af"
+    assert key_id(b"k" * 17) != key_id(b"k" * 16)
+
+
+def test_a_replica_has_an_id_that_stays(tmp_path: Path) -> None:
+    first, second = StateDirectory(tmp_path / "1"), StateDirectory(tmp_path / "2")
+    first.open()
+    second.open()
+    name = first.replica_id()
+    assert len(bytes.fromhex(name)) == 8
+    assert first.replica_id() == name
+    assert second.replica_id() != name
+    for wrong in (b"", b"../x", b"\xff"):
+        (tmp_path / "1" / "replica.id").write_bytes(wrong)
+        with pytest.raises(StateError, match=r"replica\.id: (must hold 16 hex|cannot be used)"):
+            first.replica_id()
+    first.close()
+    second.close()
 
 
 @pytest.mark.parametrize(("given", "right"), [("", False), ("short", False), ("k" * 16, True)])

@@ -220,16 +220,17 @@ def test_a_training_that_fails_says_why_and_leaves_nothing_behind(
 def test_the_rows_sent_are_the_held_out_ones_without_the_diagnosis(repository: Path) -> None:
     rows = rows_of(repository)
     assert len(rows) == 143
-    assert all(len(row) == 30 and "diagnosis" not in row for row in rows)
+    assert all(len(row) == 30 and "diagnosis" not in row for row, _ in rows)
+    assert {diagnosis for _, diagnosis in rows} == {"benign", "malignant"}
     instances = json.loads(git(repository, "show", "prod:metrics/golden.json"))["instances"]
-    assert rows[:5] == instances
+    assert [row for row, _ in rows[:5]] == instances
 
 
 def test_the_configuration_of_the_demonstration_is_right(tmp_path: Path) -> None:
     write_config(tmp_path / "gateway.yaml", 18080)
     config = load_config(tmp_path / "gateway.yaml")
     assert (config.listen.host, config.listen.port) == ("127.0.0.1", 18080)
-    assert config.weights == {"prod": 90.0, "ab-test-210323": 10.0}
+    assert config.weights == {"prod": 60.0, "ab-test-210323": 40.0}
     assert config.repository == str(tmp_path / "repository.git")
     assert config.monitoring.sample_rows == "all"
 

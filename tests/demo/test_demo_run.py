@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with open(sys.argv[2] + ".asked", "a") as file:
             print(json.dumps([self.headers["X-User-Id"], body]), file=file)
-        self.answer({"predictions": ["benign"], "branch": "prod"})
+        self.answer({"predictions": ["benign"], "branch": "prod", "request_id": "an id"})
     def answer(self, body):
         self.send_response(200)
         self.end_headers()
@@ -119,11 +119,23 @@ def test_a_signal_is_passed_on_once_and_the_end_awaited(
 
 def test_the_traffic_is_of_real_rows_by_returning_users(served: Demo, folder: Path) -> None:
     lines = (folder / "gateway.yaml.asked").read_text().splitlines()
-    asked = [json.loads(line) for line in lines]
-    assert len(asked) == 201
-    assert len({user for user, _ in asked}) == 41
+    sent = [json.loads(line) for line in lines]
+    asked = [(user, body) for user, body in sent if "instances" in body]
+    assert len(asked) == 601
+    assert len({user for user, _ in asked}) == 301
     assert all(len(body["instances"][0]) == 30 for _, body in asked)
-    assert "200 by prod" in served.said()
+    assert "600 by prod" in served.said()
+
+
+def test_what_was_right_is_told_of_every_request_that_was_answered(
+    served: Demo, folder: Path
+) -> None:
+    lines = (folder / "gateway.yaml.asked").read_text().splitlines()
+    sent = [json.loads(line)[1] for line in lines]
+    told = [item for body in sent if "items" in body for item in body["items"]]
+    assert len(told) == 600
+    assert {item["label"] for item in told} == {"benign", "malignant"}
+    assert {item["metric"] for item in told} == {"accuracy"}
 
 
 def test_the_curl_that_is_shown_asks_with_a_real_row(served: Demo, folder: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_branch_that_prints_everywhere_answers_cleanly(
     tmp_path: Path, remote: Remote, gateways: list[Gateway]
 ) -> None:
     remote.commit("prod", {"src/serve.py": PRINTS})
-    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}})
+    gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}}, sandbox="off")
     gateways.append(gateway)
     gateway.start()
     for _ in range(20):

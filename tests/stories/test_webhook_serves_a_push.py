@@ -1,4 +1,4 @@
-"""A push is served at once, long before any poll: by the hook of deploy/README.md, as printed."""
+"""A push is served at once, long before any poll: by the hook of deploy/git.md, as printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gitrepo import Remote
 from running import Gateway, recorded, serve_py
 from waiting import wait_until
 
-PAGE = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "deploy" / "git.md").read_text()
 SECRET = "correct horse battery staple"
 
 

@@ -46,7 +46,7 @@ def start(folder: Path, remote: Remote, gateways: list[Gateway], **exp: Any) -> 
     remote.commit("prod", serve_py("good"))
     remote.commit("exp", {"src/serve.py": CODE}, start="prod")
     branches = {"prod": {"weight": 0}, "exp": {"weight": 1, **exp}}
-    gateway = Gateway(folder / "g", remote, branches)
+    gateway = Gateway(folder / "g", remote, branches, sandbox="off")  # rows are files to wait for
     gateways.append(gateway)
     return gateway.start()
 
