@@ -13,6 +13,9 @@ from math import inf, log
 
 from gateway.names import Branch, Epoch, Fingerprint
 
+#: Why a request has its arm, where it asked for that branch by name: no part of the split.
+OVERRIDE = "override"
+
 
 def uniform(salt: str, arm: str, unit: str) -> float:
     """A number in (0, 1), the same for the same three texts for ever."""

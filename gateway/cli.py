@@ -15,8 +15,11 @@ import click
 import prometheus_client
 
 from gateway import __version__
+from gateway.access.certificate import Certificate
+from gateway.access.keeping import keys_of
+from gateway.access.keys_file import read_keys
 from gateway.app import Front
-from gateway.config import Config, CredentialsConfig, OperatorConfig, TeamConfig
+from gateway.config import AccessConfig, Config, CredentialsConfig, OperatorConfig, TeamConfig
 from gateway.config.document import (
     MOST_BYTES,
     anchored,
@@ -26,49 +29,41 @@ from gateway.config.document import (
     parse_team,
     read_text,
 )
+from gateway.environments.uv import seen_by_uv
 from gateway.errors import GatewayError
+from gateway.given import Given
+from gateway.health_command import healthcheck
+from gateway.key_command import key
 from gateway.layout import Kind
 from gateway.listening import bind, serve_until_told
+from gateway.log_options import log_format, log_level
+from gateway.monitor_command import monitor
 from gateway.monitoring.export import export as read_segments
 from gateway.monitoring.monitor_settings import SETTINGS_FILE
 from gateway.names import Branch, InvalidName
 from gateway.plan_command import plan
-from gateway.reporting.commands import drift, fail, report
+from gateway.reporting.commands import config_file, drift, fail, report
 from gateway.reporting.explain_command import explain
+from gateway.reporting.feedback_command import feedback
+from gateway.reporting.hold_command import hold, release
+from gateway.reporting.replay_command import replay_rows
+from gateway.reporting.results_command import results
 from gateway.repositories.credentials import open_credentials
 from gateway.repositories.following import Following, repository_of
+from gateway.repositories.gitprocess import environment_of
 from gateway.repositories.kind import folder_of, former_address, located
+from gateway.repositories.signers import told_of
 from gateway.secret import named_secret
+from gateway.shared.place import RedisSettings, open_redis
 from gateway.sources import IN_REPOSITORY, BranchSource, FileSource
-from gateway.state import StateDirectory
+from gateway.state import StateDirectory, key_id
 from gateway.structured_log import configure
-
-#: What git may see of the environment. A branch's processes see nothing of it.
-_FOR_GIT = (
-    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CONFIG_HOME"),
-    *("SSH_AUTH_SOCK", "GIT_ASKPASS", "GIT_SSH_COMMAND"),
-    *("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"),
-)
 
 _file = click.argument("file", type=click.Path(path_type=Path), required=False)
 _repository = click.option(
     "--repository", metavar="URL", help="The repository, in place of a FILE that names it."
 )
 _DEFAULT_FILE = Path("gateway.yaml")
-_log_format = click.option(
-    "--log-format",
-    type=click.Choice(["auto", "json", "text"]),
-    default="auto",
-    help="Form of the log on standard error; auto is text on a terminal, else JSON lines.",
-)
-_log_level = click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    help="The least important lines that are logged.",
-)
-
 
 _for_all = {
     "help_option_names": ["-h", "--help"],
@@ -106,14 +101,19 @@ def main() -> None:
 @click.option(
     "--config-branch",
     metavar="BRANCH",
-    help="Take baseline, branches, salt, unit and drift from gateway.yaml on this branch.",
+    help="Take who is served, and what is asked of it (baseline, branches, salt, unit, drift,"
+    " metrics, allocation, exclude), from gateway.yaml on this branch.",
 )
-@_log_format
-@_log_level
+@click.option(
+    "--no-monitor", is_flag=True, help="`gateway monitor FILE` runs beside it and publishes."
+)
+@log_format
+@log_level
 def serve(
     file: Path | None,
     repository: str | None,
     config_branch: str | None,
+    no_monitor: bool,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -134,31 +134,27 @@ def serve(
         with contextlib.closing(StateDirectory(operator.state_dir)) as state:
             state.open()
             unit_key = state.unit_key(operator, os.environ)
-            webhook_secret = _webhook_secret(operator)
+            keys = keys_of(operator)
+            certificate = Certificate(operator.tls) if operator.tls else None
             listener = bind(operator)
-            environment = _environment(_FOR_GIT)
+            environment = environment_of(os.environ)
             credentials = open_credentials(operator.credentials, os.environ)
-            settings = operator.state_dir / SETTINGS_FILE
-            address = located(operator.repository, branches, former_address(settings))
-            arrivals = repository_of(
-                address,
-                operator.state_dir,
-                environment,
-                credentials,
-                snapshot_bytes=operator.limits.snapshot_bytes,
-            )
+            former = former_address(operator.state_dir / SETTINGS_FILE)
+            address = located(operator.repository, branches, former)
+            arrivals = repository_of(address, operator, environment, credentials)
+            redis = _redis(operator, address, state, unit_key)
             config = _first_config(source, arrivals)
-            front = partial(
-                Front,
-                config,
-                source,
-                address,
-                arrivals,
-                unit_key,
+            given = Given(
                 git_environment=environment,
                 credentials=credentials,
-                webhook_secret=webhook_secret,
+                uv_environment=seen_by_uv(os.environ),
+                webhook_secret=_webhook_secret(operator),
+                redis=redis,
+                keys=keys,
+                certificate=certificate,
             )
+            parts = (config, source, address, arrivals, unit_key, given)
+            front = partial(Front, *parts, starts_monitor=not no_monitor)
             sys.exit(serve_until_told(front, listener))
     except GatewayError as error:
         fail(error)
@@ -197,6 +193,21 @@ def _webhook_secret(operator: OperatorConfig) -> bytes | None:
     return named_secret("webhook.secret", os.environ, env=env, file=file)
 
 
+def _redis(
+    operator: OperatorConfig, repository: str, state: StateDirectory, unit_key: bytes
+) -> RedisSettings | None:
+    if operator.redis is None:
+        return None
+    from gateway.shared.joining import join
+
+    replica, key = state.replica_id(), key_id(unit_key)
+    settings = open_redis(
+        operator.redis, os.environ, repository=repository, replica=replica, key=key
+    )
+    join(settings)
+    return settings
+
+
 def _first_config(source: FileSource | BranchSource, arrivals: Following) -> Config:
     if isinstance(source, FileSource):
         return source.load()
@@ -230,41 +241,48 @@ def check(file: Path | None, in_repository: bool) -> None:
     else:
         config = whole = _load(path)
         click.echo(f"{path} is right: {whole.repository}")
-    total = sum(config.weights.values())
+        _check_access(whole)
+        try:
+            for line in told_of(whole.trust, os.environ.get("PATH")):
+                click.echo(f"  trust: {line}")
+        except GatewayError as error:
+            fail(error)
+    weights = config.weights
+    total = sum(weights.values())
     for name, branch in config.branches.items():
         role = ", the baseline" if name == config.baseline else ""
-        gets = f"{branch.weight / total:.1%} of the users{role}"
+        if branch.ramp is not None:
+            role = f" at first, by its ramp up to {branch.ramp.steps[-1] / 100:.1%}"
+        gets = f"{weights[name] / total:.1%} of the users{role}"
         if branch.shadow:
             gets = f"a shadow, copies of {branch.shadow_share:.1%} of the answered requests"
         click.echo(f"  {name}: {gets}")
 
 
-@main.command()
-@click.option("--settings", type=click.Path(path_type=Path), required=True)
-@_log_format
-@_log_level
-def monitor(settings: Path, log_format: str, log_level: str) -> None:
-    """Publish the journal of a state directory. Started by `gateway serve`."""
-    from gateway.monitoring.monitor import run_monitor
-
-    configure(log_format, log_level)
-    sys.exit(run_monitor(settings, sys.stdin.buffer, sys.stdout.buffer, _environment(_FOR_GIT)))
+def _check_access(config: Config) -> None:
+    """Say who may do what; also the mistakes of the file of keys, where this machine has it."""
+    file = config.access.keys_file
+    if config.access == AccessConfig():
+        return
+    known = "no keys"
+    if file is not None:
+        known = f"keys in {file}, which is not here"
+        try:
+            if file.exists():
+                number = len(read_keys(file))
+                known = f"{number} key{'s' if number != 1 else ''} in {file}"
+        except GatewayError as error:
+            fail(error)
+    click.echo(f"  access: {known}; without one: {', '.join(config.anonymous) or 'nothing'}")
 
 
 @main.command()
 @click.argument("branch")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT_FILE,
-    show_default=True,
-    help="The file that names the repository.",
-)
+@config_file("The file that names the repository.")
 @_repository
 @click.option(
     "--kind",
-    type=click.Choice(["predictions", "drift", "decisions"]),
+    type=click.Choice(["predictions", "drift", "outcomes", "results", "decisions"]),
     default="predictions",
     show_default=True,
     help="Which segments.",
@@ -282,7 +300,7 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
         address = located(given, branches)
         place = folder_of(address) or address
         credentials = open_credentials(known, os.environ)
-        for part in read_segments(place, name, kind, _environment(_FOR_GIT), credentials):
+        for part in read_segments(place, name, kind, environment_of(os.environ), credentials):
             output.write(part)
     except BrokenPipeError:
         # The reader has what it wanted (`… | head`); nothing may be flushed at the end either.
@@ -350,9 +368,17 @@ def demo(folder: Path, port: int) -> None:
 
 
 main.add_command(drift)
+main.add_command(healthcheck)
+main.add_command(monitor)
 main.add_command(plan)
 main.add_command(report)
 main.add_command(explain)
+main.add_command(feedback)
+main.add_command(hold)
+main.add_command(key)
+main.add_command(release)
+main.add_command(replay_rows)
+main.add_command(results)
 
 
 def _load(file: Path) -> Config:
@@ -360,7 +386,3 @@ def _load(file: Path) -> Config:
         return load_config(file)
     except GatewayError as error:
         fail(error)
-
-
-def _environment(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: os.environ[name] for name in names if name in os.environ}

@@ -54,6 +54,16 @@ class Unauthorised(RequestError):
     """Nothing in the request proves that its sender may ask this."""
 
 
+class KeyNeeded(Unauthorised):
+    """No API key came with the request, or none that is in force."""
+
+
+class Forbidden(RequestError):
+    """Its sender is known, or may be anybody, and may not do this. `who` is the name, if known."""
+
+    who: str | None = None
+
+
 class UnusableHeader(RequestError):
     """A header that the gateway acts upon says nothing that it can act upon."""
 

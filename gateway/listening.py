@@ -109,6 +109,7 @@ async def _serve(
 ) -> int:
     """Run the front until it is told to stop; the process' exit code."""
     front = build()
+    certificate = front.given.certificate
     server = Server(
         uvicorn.Config(
             front.app(),
@@ -120,13 +121,14 @@ async def _serve(
             date_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=30,
+            ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
         ),
         front.closing.set,
     )
     front.on_give_up = lambda: setattr(server, "should_exit", True)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d", shown, port)
+    log.info("listening on http%s://%s:%d", "s" if certificate else "", shown, port)
     server.should_exit = asked.is_set()
     await server.serve(sockets=[listener])
     return 1 if front.gave_up or not server.started else 0

@@ -10,6 +10,8 @@ import re
 from hashlib import blake2b
 from typing import Self
 
+#: Units fall into these by the first byte of their hash, the same in every epoch.
+BUCKETS = 256
 _HEX = frozenset("0123456789abcdef")
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
 
@@ -101,7 +103,7 @@ class Unit(str):
 
     @property
     def bucket(self) -> int:
-        """The unit's index among 256 buckets."""
+        """The unit's index among `BUCKETS`."""
         return int(self[:2], 16)
 
 

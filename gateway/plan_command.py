@@ -27,6 +27,7 @@ class _Number(click.types.FloatParamType):
 
     def __init__(self, above: float | None = None, below: float | None = None) -> None:
         self._range = click.FloatRange(above, below, min_open=True, max_open=True)
+        self._range.name = self.name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         number = float(self._range.convert(value, param, ctx))
@@ -133,9 +134,9 @@ def _said(size: Size, question: str, daily_units: int, rules: dict[str, float]) 
     from gateway.statistics.planning import RUNS
 
     rows = [
-        ("looking at any time, half are decided within", size.half),
-        ("looking at any time, nine in ten within", size.most),
-        (f"looking only once, power {rules['power']:g}", size.fixed),
+        ("looking at any time, half are decided within", _about(size.half)),
+        ("looking at any time, nine in ten within", _about(size.most)),
+        (f"looking only once, power {rules['power']:g}", _about(size.fixed)),
     ]
     wide = max(len(f"{units:,}") for _, units in rows)
     lines = [f"{question}, with {_percent(rules['share'])} of the units on the candidate:", ""]
@@ -151,6 +152,11 @@ def _said(size: Size, question: str, daily_units: int, rules: dict[str, float]) 
         "first day: it takes longer where many of a day's units have been there before.",
     ]
     return "\n".join(lines)
+
+
+def _about(units: int) -> int:
+    """Three figures: simulations tell no more, and nor do the rates that one plans with."""
+    return int(float(f"{units:.3g}"))
 
 
 def _percent(part: float) -> str:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.config import RESTART_ONLY, Config
+from gateway.access.audit import audit
+from gateway.access.keys_file import LOCAL
+from gateway.config import RESTART_ONLY, BranchConfig, Config
 from gateway.errors import ConfigError
 from gateway.metrics import Metrics
 from gateway.names import Branch
@@ -99,6 +101,7 @@ class Reload:
             self._metrics.config_changes_by["refused"].inc()
             log.error("refused, the old one stays in force:\n%s", self._problem)
             self._decided("config_refused", self._problem, self._source.place)
+            self._audit("refused", self._source.name)
             return
         self._problem = None
         if config == in_force:
@@ -129,13 +132,19 @@ class Reload:
         words = f"weights {_words(self._before)} became {_words(config)}"
         log.info("%s is in force: %s", self._source.name, words)
         self._decided("config_applied", words, self._source.place)
+        self._audit("in_force", words)
+
+    def _audit(self, result: str, say: str) -> None:
+        """Who it was only the machine or the repository knows."""
+        who = LOCAL if self._source.place["commit"] is None else "repository"
+        audit("configuration", who=who, address=who, result=result, say=say)
 
     def _unready(self, config: Config) -> dict[str, str]:
         """The branches of positive weight that are not loaded, each with the reason."""
         unready: dict[str, str] = {}
-        for name, branch in config.branches.items():
+        for name, weight in config.weights.items():
             state = self._fleet.slot(name).state
-            needed = branch.weight > 0 or name == config.baseline
+            needed = weight > 0 or name == config.baseline
             if needed and state["serving"] is None:
                 trouble = self._trouble(name)
                 unready[name] = state["reason"] or trouble or "not loaded yet"
@@ -157,7 +166,10 @@ def _told(reasons: dict[str, str]) -> str:
 
 
 def _words(config: Config) -> str:
-    return ", ".join(
-        f"{name} shadow" if branch.shadow else f"{name} {branch.weight:g}"
-        for name, branch in config.branches.items()
-    )
+    return ", ".join(f"{name} {_role(branch)}" for name, branch in config.branches.items())
+
+
+def _role(branch: BranchConfig) -> str:
+    if branch.ramp is not None:
+        return f"ramp to {branch.ramp.steps[-1]:g}%"
+    return "shadow" if branch.shadow else f"{branch.weight:g}"

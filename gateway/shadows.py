@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.agreement import Agreement, Figures, Pair, Said, compared
+from gateway.assignment import OVERRIDE
 from gateway.config import BranchConfig, Config
 from gateway.errors import (
     DeadlineExceeded,
@@ -229,7 +230,12 @@ class Shadows:
             known[branch].end()
 
     def offer(self, exchange: Exchange, answer: Answer) -> None:
-        """Remember a request whose answer has been handed over; its copies are made later."""
+        """Remember a request whose answer has been handed over; its copies are made later.
+
+        None are made of one that is no user's: what branches answer to users is compared.
+        """
+        if exchange.assignment.reason in ("excluded", OVERRIDE):
+            return
         if not self._gathered:
             self._loop.call_later(_GATHER, self._hand_out)
         self._gathered.append((exchange, answer))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 from gateway.config.settings import OperatorConfig
@@ -18,6 +20,7 @@ from gateway.errors import StateError
 _OWN_KEY = "unit.key"
 _KEY_BYTES = 32
 _SHORTEST_KEY = 16
+_REPLICA = "replica.id"
 
 
 class StateDirectory:
@@ -60,6 +63,20 @@ class StateDirectory:
             write_atomically(own, secrets.token_bytes(_KEY_BYTES).hex().encode())
         return known_unit_key(self.path, config, environ)
 
+    def replica_id(self) -> str:
+        """16 hex digits by which other replicas know this one: made here once."""
+        file = self.path / _REPLICA
+        try:
+            if not file.exists():
+                write_atomically(file, secrets.token_hex(8).encode())
+            found = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(f"cannot be used: {error}", where=str(file)) from error
+        if re.fullmatch(r"[0-9a-f]{16}", found) is None:
+            text = "must hold 16 hex digits; remove it, and a new one is made"
+            raise StateError(text, where=str(file))
+        return found
+
 
 def known_unit_key(path: Path, config: OperatorConfig, environ: Mapping[str, str]) -> bytes:
     """The key of a gateway whose state directory is `path`, as it stands; never made anew.
@@ -81,6 +98,11 @@ def known_unit_key(path: Path, config: OperatorConfig, environ: Mapping[str, str
     except ValueError:
         key = b""
     return _long_enough(key, str(file))
+
+
+def key_id(key: bytes) -> str:
+    """8 hex digits that tell whether two replicas have the same unit key, and not the key."""
+    return blake2b(key, digest_size=4, person=b"unit key id").hexdigest()
 
 
 def _long_enough(key: bytes, where: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.timestamps import rfc3339
 
 #: Fields a call may pass by `extra=`; anything else stays out of the line.
-FIELDS = ("branch", "commit", "request_id", "keeper")
+FIELDS = ("branch", "commit", "request_id", "keeper", "who", "what", "address", "result")
 
 
 class JsonFormatter(logging.Formatter):

@@ -19,10 +19,13 @@ from types import FrameType
 import click
 
 from gateway.demo.repository import CHALLENGER, PROD, build_repository, git
-from gateway.demo.traffic import Record, ask, is_ready, rows_of, send
+from gateway.demo.traffic import Labelled, ask, is_ready, rows_of, send
 from gateway.errors import GatewayError, StateError
 
 _TEMPLATES = Path(__file__).parent
+#: Enough for a first word on the challenger. With more users, that the rows are always the same few
+#: would be seen as drift.
+_REQUESTS, _USERS = 600, 300
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
 
@@ -47,7 +50,7 @@ def run_demo(
     repository = build_repository(folder)
     rows = rows_of(repository)
     write_config(folder / "gateway.yaml", port)
-    (folder / "request.json").write_text(json.dumps({"instances": rows[:1]}) + "\n")
+    (folder / "request.json").write_text(json.dumps({"instances": [rows[0][0]]}) + "\n")
     _clone(repository, folder / "project")
     serve = [*command, "serve", str(folder / "gateway.yaml")]
     return _Served(serve, folder, address, say).run(rows)
@@ -66,7 +69,7 @@ class _Served:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = Event()
 
-    def run(self, rows: list[Record]) -> int:
+    def run(self, rows: list[Labelled]) -> int:
         # Before the child is there: a signal in between would leave it without a parent.
         former = {
             number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)
@@ -117,12 +120,12 @@ class _Served:
                 )
             time.sleep(0.1)
 
-    def _show(self, rows: list[Record]) -> None:
+    def _show(self, rows: list[Labelled]) -> None:
         if self._stopping.is_set():
             return
         try:
-            answered = send(self._address, rows, requests=200, users=40)
-            example = ask(self._address, rows[0], "ada")
+            answered = send(self._address, rows, requests=_REQUESTS, users=_USERS)
+            example = ask(self._address, rows[0][0], "ada")
         except (OSError, HTTPException) as error:
             if self._stopping.is_set():
                 return
@@ -199,6 +202,8 @@ def _guide(folder: Path, address: str, answered: Counter[str], example: dict[str
             address=address,
             gateway=_command(),
             shares=shares,
+            requests=f"{_REQUESTS:,}",
+            users=f"{_USERS:,}",
             answer=json.dumps(example),
             prod=PROD,
             challenger=CHALLENGER,
