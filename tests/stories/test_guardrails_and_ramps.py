@@ -89,7 +89,13 @@ def test_a_content_that_fails_loses_its_users_and_only_they_move(
     }
     # Users of exp go to the others in proportion, and it is no fallback any more.
     assert {after[user] for user in USERS if before[user] == "exp"} == {"prod", "other"}
-    found = gateway.get("/experiment").json()
+
+    # The read-out is a file of the monitor, looked at once a second.
+    def readout() -> Any:
+        return gateway.get("/experiment").json()
+
+    wait_until(lambda: "exp" in readout()["allocation"], 10, gateway.words)
+    found = readout()
     assert found["allocation"]["exp"]["state"] == "ejected"
     (contrast,) = [
         one for one in found["contrasts"] if one["candidate"] == "exp" and one["current"]
