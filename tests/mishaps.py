@@ -36,6 +36,18 @@ METRICS = {"returned": {"kind": "binary", "role": "primary", "window": "1s", "pl
 COME_BACK = {"prod": 4, "better": 9, "worse": 1}
 #: Parts of the rules' times: they are hours and days.
 FASTER = 15
+#: A branch that answers, and tries what it may not.
+NOSY = {
+    "src/serve.py": """
+import contextlib, socket
+def load(root):
+    return None
+def predict(model, instances):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+    return ["b"] * len(instances)
+"""
+}
 #: What no machine lets happen within minutes, as a page that says it did.
 STAND_IN = """
 gateway_keeper_restarts_total{{keeper="watcher"}} {growing}
@@ -166,7 +178,7 @@ class Mishaps:
     def _of_replica(self, number: int) -> dict[str, Any]:
         if number == 0:
             # `unpushed` is no other gateway's: one that pushes a branch speaks for all of a job.
-            code = {"prod": serve_py("a"), "exp": serve_py("b"), "unpushed": serve_py("c")}
+            code = {"prod": serve_py("a"), "exp": NOSY, "unpushed": serve_py("c")}
             shared = self._remote("shared", code)
             shared.hook("pre-receive", "echo nobody may push here >&2; exit 1")
         return {
@@ -175,6 +187,7 @@ class Mishaps:
                 "prod": {"weight": 1 + number},
                 **{name: {"weight": 1} for name in ("exp", "unpushed")},
             },
+            "sandbox": "best-effort",
             "redis": {"url_env": "REDIS_URL", "prefix": "m", "chunk_bytes": "64KiB"},
             "unit_key_env": "UNIT_KEY",
             "environ": {"UNIT_KEY": "one key for all of them"},

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from deploy.grafana.overview import FAILED, MOST_FAILED, SLOW, quantile, ratio
 from deploy.grafana.panels import (
     BRANCH,
+    JOB,
     RATE,
     THIRD,
     About,
@@ -31,6 +32,7 @@ def branch() -> Dashboard:
             "Answers": _answers(),
             "The model": _model(),
             "Workers and commits": _workers(),
+            "Containment and environments": _contained(),
             "Rows to git": _rows(),
             "As a shadow": _shadow(),
         },
@@ -229,6 +231,47 @@ def _workers() -> list[Drawn]:
             Query(
                 f"max by (branch) (gateway_branch_quarantined{{{BRANCH}}})",
                 "{{branch}} quarantined",
+            ),
+        ),
+    ]
+
+
+def _contained() -> list[Drawn]:
+    return [
+        lines(
+            About(
+                "Layers that hold",
+                "1 for a layer of containment that holds in the workers, 0 for one that lacks.",
+                "none",
+                span=THIRD,
+            ),
+            Query(
+                f"min by (branch, layer) (gateway_branch_contained{{{BRANCH}}})",
+                "{{branch}} {{layer}}",
+            ),
+        ),
+        lines(
+            About(
+                "Attempts",
+                "What the branch's code tried though its containment does not allow it.",
+                "none",
+                span=THIRD,
+            ),
+            Query(
+                f"sum by (branch) (increase(gateway_branch_attempts_total{{{BRANCH}}}{RATE}))",
+                "{{branch}}",
+            ),
+        ),
+        lines(
+            About(
+                "Environments",
+                "Of all branches: environments that loads asked for, by how that ended.",
+                "none",
+                span=THIRD,
+            ),
+            Query(
+                f"sum by (result) (increase(gateway_environment_builds_total{{{JOB}}}{RATE}))",
+                "{{result}}",
             ),
         ),
     ]
