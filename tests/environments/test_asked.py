@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.environments.asked import asked
+from gateway.environments.asked import LOCKS, asked
 from gateway.environments.uv import NotBuilt
+from gateway.workers.runner import versions
 
 HASH = "a" * 64
 
@@ -94,3 +95,8 @@ def test_a_name_in_a_uv_lock_cannot_write_into_the_project_it_is_read_by(tmp_pat
     lock = "requires-python = \"'\"\n[[package]]\nname = 'a'\nsource = { virtual = '.' }\n"
     with pytest.raises(NotBuilt, match="requires-python must be a range"):
         lines(tmp_path, "uv.lock", lock)
+
+
+def test_the_version_check_reads_the_lock_that_the_environment_was_built_from() -> None:
+    """The runner imports nothing of ours, so it has a list of its own."""
+    assert versions.LOCKS == LOCKS

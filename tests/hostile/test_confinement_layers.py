@@ -138,8 +138,11 @@ def headers() -> Iterator[tuple[str, Path]]:
         yield from ((machine, Path(place)) for place in found if Path(place).exists())
 
 
-@pytest.mark.skipif(not any(headers()), reason="the kernel's headers are not installed")
+@pytest.mark.skipif(
+    not any(headers()) and not os.environ.get("CI"), reason="the kernel's headers are not installed"
+)
 def test_the_numbers_of_the_calls_are_the_kernels() -> None:
+    assert any(headers()), "linux-libc-dev is not installed, and under CI that is a failure"
     for machine, header in headers():
         pattern = r"#define __NR(?:3264)?_(\w+)\s+(\d+)"
         known: dict[str, int] = {}

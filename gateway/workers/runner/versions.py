@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple, Optional
 
 #: How many numbers of a version must be equal: what their makers promise to keep readable.
 _NUMBERS = {"scikit-learn": 2, "numpy": 1, "joblib": 1}
+#: As in gateway.environments.asked; nothing of ours can be imported here.
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt")
 _TOLD = "metrics/model.json"
 _PIECE = 1024 * 1024
