@@ -32,9 +32,12 @@ demo: setup  ## a demonstration repository, served on 127.0.0.1:8080 and explain
 # Hundreds of gateways are started, and each would compile all its modules anew.
 test test-system: export PYTHONDONTWRITEBYTECODE =
 
+# A file's tests share its fixtures; the order is tests/conftest.py's.
+AS_FILES := --dist loadfile --no-loadscope-reorder
+
 # Many tests wait for a clock, so one more of them than two cores have room for costs none of the others.
 test: setup  ## the tests that need nothing but the above; ARGS go to pytest
-	$(BIN)/python -m pytest -m 'not needs' -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m 'not needs' -n 3 $(AS_FILES) $(ARGS)
 
 # What only tests of the system import, such as the driver of a browser.
 $(SYSTEM): $(INSTALLED)
@@ -54,7 +57,7 @@ $(TOOLS): deploy/tools.txt deploy/tools-apart.txt deploy/get-helm
 tools: $(TOOLS)  ## checkers of image, chart and pages, in .tools
 
 test-system: setup $(SYSTEM) tools  ## the tests against installed tools; one that is missing skips (fails if CI is set)
-	@code=0; $(BIN)/python -m pytest -m needs -n 2 --dist loadfile $(ARGS) || code=$$?; \
+	@code=0; $(BIN)/python -m pytest -m needs -n 2 $(AS_FILES) $(ARGS) || code=$$?; \
 	if [ $$code -eq 5 ] && ! grep -rqE 'mark\.needs\(' tests; then \
 		echo "No test needs a system tool."; code=0; \
 	fi; exit $$code

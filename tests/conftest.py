@@ -86,6 +86,14 @@ _OWN = Path(sys.executable).parent
 os.environ["PATH"] += f"{os.pathsep}{_TOOLS}{os.pathsep}{_OWN}"
 
 
+#: Rooms of few and long tests. They begin first, or the last of them would run alone at the end.
+_LONG = ("stories", "loadtests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         tool = mark.args[0]
