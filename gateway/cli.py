@@ -315,8 +315,10 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="The fitted model (.pkl, .joblib). Loading it runs its code: only one that you trust.",
+    help="The fitted model, in any format that is served, or src/serve.py. Loading it runs its"
+    " code: only one that you trust.",
 )
+@click.option("--skops-type", multiple=True, metavar="TYPE", help="As in trust.skops_types.")
 @click.option(
     "-o",
     "--output",
@@ -333,17 +335,22 @@ def export(branch: str, file: Path, repository: str | None, kind: Kind, output: 
     help="How many rows are written down whole, to be asked before the model serves.",
 )
 def profile(
-    data: Path, target: str | None, model: Path | None, output: Path, examples: int
+    data: Path,
+    target: str | None,
+    model: Path | None,
+    skops_type: tuple[str, ...],
+    output: Path,
+    examples: int,
 ) -> None:
     """Write down what the rows were like that a model was trained on, to measure drift against.
 
     Commit the file beside the model. With --model it also holds what the model answers to these
-    rows, and its columns are the model's; modules in ./src are found, as where it is served.
+    rows, asked as where it is served: this folder is its branch.
     """
     from gateway.profile_command import run_profile
 
     try:
-        run_profile(data, target, model, output, examples)
+        run_profile(data, target, model, output, examples, skops_type)
     except GatewayError as error:
         fail(error)
 

@@ -2,62 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from gateway.fitted import ModelUnusable
 from gateway.profiling import file_source, profile_table, save_profile
+from gateway.served_model import ServedModel
 from gateway.statistics.reference import Profile
 
 _STEPS = 1_000
 
 
 def run_profile(
-    data: Path, target: str | None, model: Path | None, output: Path, examples: int
+    data: Path,
+    target: str | None,
+    model: Path | None,
+    output: Path,
+    examples: int,
+    skops_types: Sequence[str],
 ) -> None:
     """Write the profile of `data` to `output` and say what is in it. GatewayError."""
     source = {"type": "training", **file_source(data)}
-    fitted = _loaded(model) if model is not None else None
-    with _progress(data) as progress:
+    with _answering(model, skops_types) as answering, _progress(data) as progress:
         profile = profile_table(
             data,
             target=target,
             columns=None,
             source=source,
             progress=progress,
-            model=fitted,
+            answering=answering,
             examples=examples,
         )
     save_profile(output, profile)
     click.echo(_said(profile, output))
 
 
-def _loaded(path: Path) -> Any:
-    """As a worker loads it: with the branch's own modules in reach."""
-    import joblib
-
-    source = Path.cwd() / "src"
-    if source.is_dir():
-        sys.path.insert(0, str(source))
-    try:
-        return joblib.load(path)
-    except ModuleNotFoundError as error:
+@contextlib.contextmanager
+def _answering(model: Path | None, skops_types: Sequence[str]) -> Iterator[ServedModel | None]:
+    """The model as it is served: this folder is its branch."""
+    if model is None:
+        yield None
+        return
+    root = Path.cwd()
+    path = root / model
+    if not path.is_file():
+        raise ModelUnusable("is not a file", where=str(model))
+    if not path.is_relative_to(root):
         raise ModelUnusable(
-            f"needs the module {error.name!r}, which is neither installed nor in {source}",
-            where=str(path),
-        ) from error
-    except OSError as error:
-        raise ModelUnusable(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except Exception as error:
-        raise ModelUnusable(
-            f"cannot be unpickled: {type(error).__name__}: {error}", where=str(path)
-        ) from error
+            f"must lie in the folder of its branch, where this is run: {root}", where=str(model)
+        )
+    with asyncio.Runner() as runner, ServedModel(root, model, skops_types, runner) as answering:
+        if answering.mismatch is not None:
+            click.echo(f"{model}: {answering.mismatch}", err=True)
+        yield answering
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.errors import GatewayError
 from gateway.fitted import Fitted
@@ -34,6 +34,24 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _FRAME_ROWS = 8_192
+
+
+class Answering(Protocol):
+    """A model that says what it answers to rows.
+
+    `names` are the columns that it wants, if it knows them, and `classes` those of a classifier.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+    @property
+    def classes(self) -> tuple[Any, ...] | None: ...
+    @property
+    def by_name(self) -> bool:
+        """Whether rows are sent to it by the names of their columns, not in their order."""
+
+    def answers(self, names: Sequence[str], rows: Any) -> dict[str, list[Any]]:
+        """What it says of each row: `__prediction__`, and `__score__` if it has one."""
 
 
 class NoReference(GatewayError):
@@ -63,7 +81,7 @@ def write_profile(
     named = [str(name) for name in table.columns]
     inputs = _inputs(named, None, None, fitted, "the table")
     frame = table.iloc[:, [named.index(name) for name in inputs]].set_axis(inputs, axis=1)
-    making = _Making(inputs, fitted, frozenset(), examples)
+    making = _Making(inputs, fitted, examples)
     profile = making.of(partial(_of_frame, frame), source, "the table")
     save_profile(path, profile)
     return profile
@@ -76,21 +94,21 @@ def profile_table(
     columns: Sequence[str] | None,
     source: Mapping[str, Any],
     progress: Progress | None = None,
-    model: Any = None,
+    answering: Answering | None = None,
     examples: int = MOST_EXAMPLES,
 ) -> Profile:
     """The profile of a CSV or Parquet file: of `columns`, else the model's, else all but `target`.
 
-    In bounded memory, and so in several readings. `source` is said of it in the profile.
+    In bounded memory, and so in several readings. `source` is said of it in the profile, and
+    `answering` is the model.
     TableError: the file cannot be read; NoReference: it lacks a column, or has no rows;
     ModelUnusable: the model does not answer its rows.
     """
     say = progress or (lambda _share: None)
     table = open_table(path, lambda share: say(share / 3))
-    fitted = Fitted(model) if model is not None else None
-    inputs = _inputs(table.names, target, columns, fitted, str(path))
+    inputs = _inputs(table.names, target, columns, answering, str(path))
     rows = partial(_of_table, table, inputs, say)
-    profile = _Making(inputs, fitted, table.textual, examples).of(rows, source, str(path))
+    profile = _Making(inputs, answering, examples).of(rows, source, str(path))
     say(1.0)
     return profile
 
@@ -122,13 +140,13 @@ def _inputs(
     given: Sequence[str],
     target: str | None,
     columns: Sequence[str] | None,
-    fitted: Fitted | None,
+    answering: Answering | None,
     where: str,
 ) -> list[str]:
     """The profile's input columns, in the model's order."""
     if target is not None and target not in given:
         raise NoReference(f"has no column {target!r}, the target", where=where)
-    of_model = fitted.names if fitted is not None else None
+    of_model = answering.names if answering is not None else None
     wanted = columns if columns is not None else of_model
     if wanted is None:
         wanted = [name for name in given if name != target]
@@ -185,14 +203,11 @@ def _of_frame(frame: DataFrame, _reading: int) -> Iterator[_Portion]:
 class _Making:
     """How a profile of these input columns is made of rows."""
 
-    def __init__(
-        self, inputs: list[str], fitted: Fitted | None, textual: frozenset[str], examples: int
-    ) -> None:
+    def __init__(self, inputs: list[str], answering: Answering | None, examples: int) -> None:
         if not 0 <= examples <= MOST_EXAMPLES:
             raise NoReference(f"examples must be 0 to {MOST_EXAMPLES}. Given: {examples}")
         self._inputs = inputs
-        self._fitted = fitted
-        self._textual = textual
+        self._answering = answering
         self._most_examples = examples
 
     def of(self, rows: _Rows, source: Mapping[str, Any], where: str) -> Profile:
@@ -214,7 +229,7 @@ class _Making:
         ).identified()
 
     def _columns(self, sample: Sample, rows: _Rows, where: str) -> tuple[ReferenceColumn, ...]:
-        classifier = self._fitted is not None and self._fitted.classes is not None
+        classifier = self._answering is not None and self._answering.classes is not None
         categorical = [PREDICTION] if classifier else []
         if sample.complete:
             return reference_columns(sample.columns, categorical=categorical)
@@ -227,14 +242,14 @@ class _Making:
 
     def _answered(self, portion: _Portion) -> Columns:
         """The values, and what the model says of them."""
-        if self._fitted is None:
+        if self._answering is None:
             return portion.values
         given = portion.values if portion.frame is None else portion.frame
-        return portion.values | self._fitted.answers(self._inputs, given, self._textual)
+        return portion.values | self._answering.answers(self._inputs, given)
 
     def _examples(self, sample: Sample) -> Iterator[Any]:
-        """As a request would have them: by name, or in order where the model has no names."""
-        arrays = self._fitted is not None and self._fitted.names is None
+        """As a request would have them: by name, or in order where the model goes by places."""
+        arrays = self._answering is not None and not self._answering.by_name
         for place in sample.in_order():
             row = {name: clean(values[place]) for name, values in sample.columns.items()}
             yield list(row.values()) if arrays else row

@@ -44,10 +44,6 @@ class Table(Protocol):
     def names(self) -> tuple[str, ...]:
         """Its columns."""
 
-    @property
-    def textual(self) -> frozenset[str]:
-        """The columns that do not hold numbers or booleans alone."""
-
     def batches(self, names: Sequence[str], progress: Progress) -> Iterator[Columns]:
         """The rows, some at a time: a value of each, by column."""
 
@@ -85,10 +81,6 @@ class _Csv:
             for kind, fields in zip(kinds, zip(*rows, strict=True), strict=True):
                 kind.see(fields)
         self._kinds = dict(zip(self.names, kinds, strict=True))
-
-    @property
-    def textual(self) -> frozenset[str]:
-        return frozenset(name for name, kind in self._kinds.items() if kind.read is _texts)
 
     def batches(self, names: Sequence[str], progress: Progress) -> Iterator[Columns]:
         places = [self.names.index(name) for name in names]
@@ -245,9 +237,7 @@ class _Parquet:
             (self._count,) = connection.execute(
                 "SELECT count(*) FROM read_parquet(?)", [str(path)]
             ).fetchone()
-        kinds = {name: kind for name, kind, *_ in described}
-        self.names = tuple(kinds)
-        self.textual = frozenset(name for name, kind in kinds.items() if not _is_number(kind))
+        self.names = tuple(name for name, *_ in described)
 
     def batches(self, names: Sequence[str], progress: Progress) -> Iterator[Columns]:
         listed = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
@@ -271,10 +261,3 @@ class _Parquet:
             raise TableError(f"cannot be read: {said}", where=str(self._path)) from error
         finally:
             connection.close()
-
-
-def _is_number(kind: str) -> bool:
-    return kind.split("(")[0] in {
-        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"),
-        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "DECIMAL"),
-    }

@@ -32,7 +32,7 @@ FLOORS = {
     2.6: "given shared.shipping shared.mirroring shared.state_copy shared.lease",  # over one door
     3: "repositories.watcher workers monitoring routing served sources vitals",  # keepers
     3.5: "recording reload allocations restoring traffic timeline intervals",  # what joins keepers
-    3.6: "operating shadows replaying",  # what comes after the record
+    3.6: "operating shadows replaying served_model",  # what comes after the record
     4: "web reporting",
     4.5: "console web.openapi",  # pages about what the others say
     5: "app answering listening cli log_options profile_command plan_command"  # the roof

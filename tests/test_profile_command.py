@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
 
 from gateway.statistics.reference import parse_profile
 
@@ -20,11 +23,13 @@ joblib.dump(Doubling(["x", "plan"]), "models/model.pkl")
 """
 OWN = """
 import numpy as np
+from sklearn.base import BaseEstimator
 
-class Doubling:
+class Doubling(BaseEstimator):
     classes_ = np.array([0, 1])
 
     def __init__(self, names):
+        self.names = names
         self.feature_names_in_ = np.array(names)
 
     def predict(self, rows):
@@ -113,11 +118,23 @@ def test_parquet_is_read_as_well(project: Path) -> None:
         ),
         (
             "--data data/train.csv --model models/no.pkl",
-            "models/no.pkl: cannot be read: No such file or directory",
+            "models/no.pkl: is not a file",
         ),
         (
             "--data data/train.csv --model data/train.csv",
-            "data/train.csv: cannot be unpickled: ",
+            "--model: data/train.csv: no model in a format that is known here: .pkl",
+        ),
+        (
+            "--data data/train.csv --model data/train.pkl",
+            "--model: data/train.pkl cannot be unpickled",
+        ),
+        (
+            "--data data/train.csv --model /dev/../etc/hostname",
+            "/dev/../etc/hostname: must lie in the folder of its branch",
+        ),
+        (
+            "--data data/other.csv --model models/model.pkl",
+            "models/model.pkl: does not answer rows of the columns 'x', 'plan': ",
         ),
         (
             "--data data/train.csv -o src/own.py/r.json",
@@ -128,6 +145,8 @@ def test_parquet_is_read_as_well(project: Path) -> None:
 def test_what_is_wrong_is_said_with_its_place(project: Path, arguments: str, said: str) -> None:
     (project / "data" / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (project / "data" / "narrow.csv").write_text("x\n1\n")
+    (project / "data" / "other.csv").write_text("x,plan\ntall,a\n")
+    (project / "data" / "train.pkl").write_text("x")
     done = profile(project, *arguments.split())
     assert done.returncode == 2
     assert done.stderr.startswith(said)
@@ -139,7 +158,69 @@ def test_a_model_without_its_source_is_told_what_it_needs(project: Path, tmp_pat
     (project / "src" / "own.py").unlink()
     done = profile(project, "--data", "data/train.csv", "--model", "models/model.pkl")
     assert done.returncode == 2
-    assert "models/model.pkl: needs the module 'own', which is neither installed" in done.stderr
+    assert done.stderr.startswith(
+        "--model: models/model.pkl needs the module 'own', which is neither"
+    )
+
+
+SERVE = """
+def predict(model, instances):
+    if len(instances) > 256:
+        raise ValueError(f"{len(instances)} rows at once")
+    return {
+        "predictions": ["none" if row["plan"] is None else row["plan"] for row in instances],
+        "probabilities": [[1 - row["x"] / 1000, row["x"] / 1000] for row in instances],
+    }
+"""
+
+
+def test_a_branch_of_code_alone_is_asked_as_its_users_would(project: Path) -> None:
+    (project / "src" / "serve.py").write_text(SERVE)
+    rows = "".join(f"{x},{('a', '', 'b')[x % 3]}\n" for x in range(600))
+    (project / "data" / "long.csv").write_text("x,plan\n" + rows)
+    done = profile(project, "--data", "data/long.csv", "--model", "src/serve.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    made = parse_profile((project / "metrics" / "reference.json").read_bytes(), None)
+    columns = {column.name: column for column in made.columns}
+    told = columns["__prediction__"]
+    assert dict(zip(told.values, told.counts, strict=True)) == {"a": 200, "b": 200, "none": 200}
+    assert columns["__score__"].max == 0.599
+    assert isinstance(made.examples[0], dict)
+
+
+def test_a_model_in_another_format_is_asked_too(project: Path) -> None:
+    rows = np.array([[x, x % 7] for x in range(40)], dtype=np.float32)
+    fitted = LogisticRegression().fit(rows, rows[:, 0] > 20)
+    graph = to_onnx(fitted, rows[:1], options={"zipmap": False})
+    (project / "models" / "model.onnx").write_bytes(graph.SerializeToString())
+    (project / "data" / "numbers.csv").write_text(
+        "x,y\n" + "".join(f"{x:.0f},{y:.0f}\n" for x, y in rows)
+    )
+    done = profile(project, "--data", "data/numbers.csv", "--model", "models/model.onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    made = parse_profile((project / "metrics" / "reference.json").read_bytes())
+    shares = fitted.predict_proba(rows)[:, 1]
+    assert made.columns[3].mean == pytest.approx(shares.mean(), abs=1e-6)
+    assert made.columns[2].counts == tuple(np.bincount(fitted.predict(rows)).tolist())
+
+
+def test_a_skops_file_is_asked_once_its_types_are_trusted(project: Path) -> None:
+    code = """
+import copy, numpy as np, skops.io
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.linear_model import LinearRegression
+rows = np.arange(40.0)[:, None]
+model = make_pipeline(FunctionTransformer(copy.copy), LinearRegression()).fit(rows, rows[:, 0])
+skops.io.dump(model, "models/m.skops")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=project, check=True)
+    (project / "data" / "one.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(40)))
+    asked = ("--data", "data/one.csv", "--model", "models/m.skops")
+    refused = profile(project, *asked)
+    assert refused.returncode == 2
+    assert "copy.copy" in refused.stderr
+    assert profile(project, *asked, "--skops-type", "copy.copy").returncode == 0
 
 
 def test_a_person_who_watches_sees_how_far_it_is(project: Path) -> None:

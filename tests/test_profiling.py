@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import stat
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +26,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from gateway.fitted import ModelUnusable
 from gateway.profiling import NoReference, profile_table, write_profile
+from gateway.served_model import ServedModel
 from gateway.statistics import profiler
 from gateway.statistics.profiler import reference_columns
 from gateway.statistics.reference import Profile, ReferenceColumn, parse_profile
@@ -63,6 +65,15 @@ def csv_of(folder: Path, frame: pd.DataFrame) -> Path:
 def profiled(path: Path, **options: Any) -> Profile:
     wanted: dict[str, Any] = {"target": None, "columns": None, "source": {}}
     return profile_table(path, **{**wanted, **options})
+
+
+def served(path: Path, model: Any, **options: Any) -> Profile:
+    """With the answers of a worker that loaded `model`."""
+    file = Path("models") / "model.joblib"
+    (path.parent / "models").mkdir(exist_ok=True)
+    joblib.dump(model, path.parent / file)
+    with asyncio.Runner() as runner, ServedModel(path.parent, file, (), runner) as answering:
+        return profiled(path, answering=answering, **options)
 
 
 def by_name(profile: Profile) -> dict[str, ReferenceColumn]:
@@ -129,17 +140,11 @@ def test_many_rows_are_counted_exactly_and_the_model_is_asked_in_portions(
             asked.append(len(rows))
             return model.predict(rows)
 
-    path = csv_of(tmp_path, frame)
-    makings: list[Callable[[], Profile]] = [
-        lambda: profiled(path, model=Counting()),
-        lambda: write_profile(tmp_path / "r.json", frame, model=Counting()),
-    ]
-    for make in makings:
-        profile = make()
-        assert max(asked) <= 8_192
-        # Once for all, and for those alone that the sample took: 2,000 (1 + ln 10) on average.
-        assert 20_000 + 2_000 <= sum(asked) <= 20_000 + 8_500
-        asked.clear()
+    made = write_profile(tmp_path / "r.json", frame, model=Counting())
+    assert max(asked) <= 8_192
+    # Once for all, and for those alone that the sample took: 2,000 (1 + ln 10) on average.
+    assert 20_000 + 2_000 <= sum(asked) <= 20_000 + 8_500
+    for profile in (made, served(csv_of(tmp_path, frame), model)):
         columns = by_name(profile)
         edges = np.array(columns["height"].edges)
         cells = np.searchsorted(edges, frame["height"], side="left")
@@ -205,7 +210,7 @@ def test_a_score_is_that_of_the_second_class_or_of_the_predicted_one(
         scores = shares[:, 1] if shares.shape[1] == 2 else shares.max(axis=1)
         for profile in (
             write_profile(tmp_path / "r.json", frame, model=model),
-            profiled(csv_of(tmp_path, frame), model=model),
+            served(csv_of(tmp_path, frame), model),
         ):
             assert by_name(profile)["__score__"].mean == pytest.approx(scores.mean())
             assert by_name(profile)["__prediction__"].kind == "categorical"
@@ -245,7 +250,7 @@ def test_a_model_gets_its_own_columns_in_its_own_order(tmp_path: Path) -> None:
     inputs.loc[inputs.index % 7 == 0, "plan"] = None
     model = make_pipeline(encoder, LogisticRegression(max_iter=1_000)).fit(inputs, labels(frame))
     path = csv_of(tmp_path, frame.assign(plan=inputs["plan"]))
-    profile = profiled(path, model=model)
+    profile = served(path, model)
     assert [column.name for column in profile.inputs] == ["plan", "rooms", "open"]
     assert by_name(profile)["plan"].missing == len(range(0, ROWS, 7))
     assert by_name(profile)["__score__"].rows == ROWS
@@ -345,17 +350,3 @@ def test_a_model_that_cannot_be_asked_says_why(tmp_path: Path) -> None:
         write_profile(tmp_path / "r.json", frame, model=_Short())
     with pytest.raises(ModelUnusable, match=r"must have a method predict\. Given: a dict"):
         write_profile(tmp_path / "r.json", frame, model={})
-
-
-def test_without_pandas_a_model_with_names_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frame = table()[["rooms", "height"]].fillna(170)
-    path = csv_of(tmp_path, frame)
-    named = LinearRegression().fit(frame, frame["rooms"])
-    unnamed = LinearRegression().fit(frame.to_numpy(), frame["rooms"])
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ModelUnusable, match=r"pip install 'branch-gateway\[pandas\]'"):
-        profiled(path, model=named)
-    assert len(profiled(path, model=unnamed).columns) == 3
-    assert len(profiled(path).columns) == 2

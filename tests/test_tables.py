@@ -73,10 +73,9 @@ def test_a_field_far_down_decides_with_the_others(
     assert {type(one) for one in given if one is not None} == {kind}
 
 
-def test_names_choose_columns_in_their_order_and_texts_are_told(tmp_path: Path) -> None:
+def test_names_choose_columns_in_their_order(tmp_path: Path) -> None:
     path = written(tmp_path, "\ufeffa,b,c\r\n1,x,2\r\n\r\n3,y,4\r\n")
     assert open_table(path).names == ("a", "b", "c")
-    assert open_table(path).textual == {"b"}
     assert list(read(path, ["c", "a"]).items()) == [("c", [2, 4]), ("a", [1, 3])]
 
 
@@ -133,7 +132,6 @@ def test_parquet_gives_the_same_kinds_of_values(tmp_path: Path) -> None:
     )
     table = open_table(path)
     assert table.names == ("a", 'b "b', "c", "d", "e", "f", "g", "h", "i")
-    assert table.textual == {"c", "f", "g", "h", "i"}
     columns = read(path)
     assert math.isnan(columns.pop('b "b')[1])
     assert columns == {

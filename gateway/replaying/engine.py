@@ -16,9 +16,9 @@ from gateway.names import Branch, Commit, Fingerprint
 from gateway.naming import few
 from gateway.replaying.bringing import Bringer, Brought
 from gateway.replaying.comparing import TOLERANCE, compared, row_of
-from gateway.replaying.computing import Model, Outcome
 from gateway.replaying.document import Computer, ReplayedRow, Word
 from gateway.replaying.recorded import Recorded, lacking, payloads, rows_of
+from gateway.workers.alone import Model, Outcome
 from gateway.workers.launch import Launch
 from gateway.workers.wire import OK
 
@@ -120,10 +120,18 @@ async def _by(
 ) -> list[list[ReplayedRow]]:
     """`own`: by what answered them, so that what is lacking was taken out."""
     made: list[list[ReplayedRow]] = []
-    branch, rules = brought.branch, how.trust.rules_of(brought.branch)
+    branch = brought.branch
     async with (
         how.launch(branch, brought.root) as launch,
-        Model(brought, launch, how.of(branch), how.limits, rules) as model,
+        Model(
+            brought.root,
+            brought.model,
+            f"{branch} at {brought.commit}",
+            launch,
+            config=how.of(branch),
+            limits=how.limits,
+            rules=how.trust.rules_of(branch),
+        ) as model,
     ):
         found.computers.append(
             Computer(

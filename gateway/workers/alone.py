@@ -1,4 +1,4 @@
-"""A snapshot's model in a worker of its own, asked what requests are answered by it.
+"""A model in a worker of its own, which serves nobody, asked what it answers to requests.
 
 As the gateway starts one: in another process, which is told nothing of the machine's secrets.
 A request that ends the worker is found out and spoils no other.
@@ -7,13 +7,13 @@ A request that ends the worker is found out and spoils no other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gateway.config.sections import BranchConfig, LimitsConfig, Privacy
 from gateway.config.trust import LoadRules
 from gateway.errors import LoadError, ModelError
-from gateway.replaying.bringing import Brought
 from gateway.workers import wire
 from gateway.workers.launch import Launch
 from gateway.workers.process import Worker
@@ -30,18 +30,27 @@ Outcome = RawAnswer | ModelError
 
 
 class Model:
-    """One loaded model, as long as it is entered. LoadError, NotStarted."""
+    """One loaded model, as long as it is entered. LoadError, NotStarted.
+
+    `root` holds what a branch holds, `file` is the model of several that is meant, and `where` is
+    said of what cannot be loaded.
+    """
 
     def __init__(
         self,
-        brought: Brought,
+        root: Path,
+        file: str | None,
+        where: str,
         launch: Launch,
+        *,
         config: BranchConfig,
         limits: LimitsConfig,
         rules: LoadRules,
     ) -> None:
-        self.brought = brought
         self.ready: Ready
+        self._root = root
+        self._file = file
+        self._where = where
         self._launch = launch
         self._config = config
         self._limits = limits
@@ -68,8 +77,8 @@ class Model:
         await worker.start()
         bounds = (self._config.memory, self._limits.worker_memory)
         order = wire.order(
-            self.brought.root,
-            self.brought.model,
+            self._root,
+            self._file,
             strict=False,
             privacy=Privacy(),
             accelerate=self._config.accelerate,
@@ -88,11 +97,10 @@ class Model:
             await worker.stop()
             if not isinstance(error, LoadError):
                 raise
-            brought = self.brought
             said = "; ".join(worker.tail[-_MOST_LINES:])
             raise LoadError(
                 f"{error.message}{f' (it printed: {said})' if said else ''}",
-                where=f"{brought.branch} at {brought.commit}",
+                where=self._where,
             ) from error
         self._worker = worker
         return worker
