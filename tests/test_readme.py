@@ -83,7 +83,7 @@ def test_the_file_the_request_and_the_answer_of_the_readme_are_real(
         assert gateway.get(asked).status_code == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path, "."],
@@ -121,7 +121,7 @@ def printed(command: str) -> str:
     return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_make_demo_serves_and_every_command_it_shows_works(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     said = tmp_path / "said.txt"
