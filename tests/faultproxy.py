@@ -53,6 +53,8 @@ class FaultProxy:
             # Else the thread that accepts would have one more.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
+            # Nobody else is to get the port meanwhile.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         self.break_connections()
 
     def break_connections(self) -> None:
@@ -73,8 +75,10 @@ class FaultProxy:
             return
         if self._kept is None:
             self._kept, self.port = _keeping()
-        self._kept.listen()
         listener = self._kept
+        # Connections of before may still be ending there.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.listen()
         with self._guard:
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
@@ -127,9 +131,7 @@ def _keeping() -> tuple[socket.socket, int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     # One that the system chose is given back as soon as nobody listens.
-    kept = socket.create_server(("127.0.0.1", port))
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    return kept, port
+    return socket.create_server(("127.0.0.1", port)), port
 
 
 def _end(one: socket.socket) -> None:
