@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from answers import Answers
 from gitrepo import Remote
+from hypothesis import HealthCheck, settings
 from lfsserver import LfsServer
 from redisserver import SERVERS, RedisServer
 from running import Gateway
@@ -75,6 +76,15 @@ def gateways(tmp_path: Path) -> Iterator[list[Gateway]]:
         gateway.kill()
         print(f"--- gateway {gateway.folder} ---\n{gateway.words()[-6000:]}")  # noqa: T201
 
+
+# How fast a machine is, and what chance brings, is no fault. All else is as under CI, or without.
+settings.register_profile(
+    "any machine",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile("any machine")
 
 # A shell that runs this in the background has it ignore Ctrl-C, as all of its children would then.
 signal.signal(signal.SIGINT, signal.default_int_handler)

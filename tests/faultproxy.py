@@ -18,6 +18,8 @@ class FaultProxy:
         self._target = target
         self._guard = threading.Lock()
         self._listener: socket.socket | None = None
+        #: Has the port also while nobody listens: else somebody else might get it.
+        self._kept: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self.port = 0
         #: Seconds that each piece takes more, both ways.
@@ -40,6 +42,8 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        if self._kept is not None:
+            self._kept.close()
 
     def cut(self) -> None:
         """Every connection breaks, and new ones are refused."""
@@ -49,7 +53,8 @@ class FaultProxy:
             # Else the thread that accepts would have one more.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+            # Nobody else is to get the port meanwhile.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         self.break_connections()
 
     def break_connections(self) -> None:
@@ -68,8 +73,12 @@ class FaultProxy:
             self.break_connections()
         if self._listener is not None:
             return
-        listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
+        if self._kept is None:
+            self._kept, self.port = _keeping()
+        listener = self._kept
+        # Connections of before may still be ending there.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.listen()
         with self._guard:
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
@@ -115,6 +124,14 @@ class FaultProxy:
             self._open -= {here, there}
         _end(here)
         _end(there)
+
+
+def _keeping() -> tuple[socket.socket, int]:
+    """A socket that keeps its port until it is closed, and the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    # One that the system chose is given back as soon as nobody listens.
+    return socket.create_server(("127.0.0.1", port)), port
 
 
 def _end(one: socket.socket) -> None:

@@ -49,7 +49,7 @@ class MonitorProcess:
         self.drift = drift or {}
         self.experiment = experiment or {}
         self.settings = state / "monitor-settings.json"
-        self.finish_within = 10.0
+        self.finish_within = 30.0
         #: Where its git is found.
         self.path = os.environ["PATH"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -110,7 +110,7 @@ class MonitorProcess:
     def finish(self) -> int:
         """End its input and wait for it; the exit code."""
         assert self.process is not None
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=90)
         return self.process.returncode
 
     def waiting(self) -> list[Path]:

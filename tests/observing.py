@@ -39,7 +39,7 @@ class _Server:
     def __enter__(self) -> Self:
         with (self.folder / "words").open("ab") as words:
             self._process = subprocess.Popen(self.command(), stdout=words, stderr=words)
-        wait_until(self._is_ready, 30.0, self.words)
+        wait_until(self._is_ready, 60.0, self.words)
         return self
 
     def __exit__(self, *_: object) -> None:

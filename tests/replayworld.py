@@ -83,7 +83,7 @@ def of_estimators(folder: Path) -> World:
         "prod": remote.commit("prod", {MODEL: model_of(LogisticRegression(max_iter=10_000))}),
         "exp": remote.commit("exp", {MODEL: model_of(forest)}, start="prod"),
     }
-    weights = {"prod": {"weight": 3}, "exp": {"weight": 1}}
+    weights = {name: {"weight": n, "timeout": "60s"} for name, n in (("prod", 3), ("exp", 1))}
     gateway = Gateway(folder / "g", remote, weights, salt="replay")
     try:
         gateway.start()
@@ -143,8 +143,8 @@ def of_code(
         "dev": remote.commit("dev", tells_forms("dev")),
     }
     branches: dict[str, dict[str, Any]] = {
-        "prod": {"weight": 1, "model": "models/other.pkl"},
-        "dev": {"shadow": True},
+        "prod": {"weight": 1, "model": "models/other.pkl", "timeout": "60s"},
+        "dev": {"shadow": True, "timeout": "60s"},
     }
     gateway = Gateway(folder / "g", remote, branches, monitoring=dict(monitoring or {}))
     try:

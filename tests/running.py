@@ -86,7 +86,10 @@ class Gateway:
     def write(self, **changes: Any) -> None:
         """Write gateway.yaml (JSON is YAML)."""
         self.settings.update(changes)
-        self.file.write_text(json.dumps(self.settings, indent=1))
+        beside = self.file.with_suffix(".new")
+        beside.write_text(json.dumps(self.settings, indent=1))
+        # At once, for a gateway that looks at it in between.
+        beside.replace(self.file)
 
     def start(self, *, ready: bool = True) -> Gateway:
         mark = len(self.words())
@@ -111,7 +114,7 @@ class Gateway:
         assert isinstance(found, re.Match), self.words()
         self.url = found[1]
         if ready:
-            wait_until(lambda: self._died() or self.is_ready(), 60.0, self.words)
+            wait_until(lambda: self._died() or self.is_ready(), 120.0, self.words)
             assert self.process.poll() is None, self.words()
         return self
 
@@ -190,7 +193,7 @@ class Gateway:
 
     # Ending
 
-    def stop(self, deadline: float = 40.0) -> int:
+    def stop(self, deadline: float = 90.0) -> int:
         """SIGTERM; its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

@@ -16,8 +16,12 @@ def proxy(server: RedisServer) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def caller(proxy: FaultProxy) -> redis.Redis:
-    return redis.Redis(port=proxy.port, socket_timeout=0.3, retry=None)  # type: ignore[arg-type]
+def caller(proxy: FaultProxy, patience: float = 30.0) -> redis.Redis:
+    return redis.Redis(
+        port=proxy.port,
+        socket_timeout=patience,
+        retry=None,  # type: ignore[arg-type]
+    )
 
 
 def test_a_cut_line_refuses_and_a_mended_one_is_at_the_same_port(proxy: FaultProxy) -> None:
@@ -32,10 +36,10 @@ def test_a_cut_line_refuses_and_a_mended_one_is_at_the_same_port(proxy: FaultPro
 
 
 def test_a_dumb_line_takes_what_is_sent_and_says_nothing(proxy: FaultProxy) -> None:
-    with caller(proxy) as asking:
+    with caller(proxy) as asking, caller(proxy, 0.3) as impatient:
         proxy.is_dumb = True
         with pytest.raises(redis.TimeoutError):
-            asking.incr("a")
+            impatient.incr("a")
         proxy.mend()
         assert asking.incr("a") == 1
 
@@ -52,9 +56,9 @@ def test_a_lost_answer_is_one_to_what_was_done(proxy: FaultProxy) -> None:
 
 
 def test_a_slow_line_is_slower_than_its_callers_patience(proxy: FaultProxy) -> None:
-    with caller(proxy) as asking:
+    with caller(proxy) as asking, caller(proxy, 0.3) as impatient:
         proxy.delay = 0.4
         with pytest.raises(redis.TimeoutError):
-            asking.ping()
+            impatient.ping()
         proxy.mend()
         assert asking.ping()

@@ -17,6 +17,7 @@ from answers import Answers
 from click.testing import CliRunner, Result
 from gitrepo import Remote
 from running import Gateway, serve_py
+from waiting import wait_until
 
 from gateway.health_command import healthcheck
 
@@ -53,8 +54,13 @@ def test_a_gateway_that_serves_is_healthy_and_one_that_ended_is_not(
     gateway.start()
     gateway.file.write_text(json.dumps({"listen": gateway.url.removeprefix("http://")}))
     command = [sys.executable, "-m", "gateway", "healthcheck", str(gateway.file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+
+    def healthy() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (done.returncode, done.stderr) == (0, "")
+
+    # It gives the gateway 2 s, which a machine that does much else may take.
+    wait_until(healthy, describe=gateway.words)
     assert gateway.stop() == 0
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -52,7 +52,10 @@ def test_every_branch_name_accepted_here_is_accepted_by_git(name: str) -> None:
 
 
 @given(branch_like)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @example("a@b")
 @example("feature/deep")
 @example("ветка")

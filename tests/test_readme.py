@@ -71,7 +71,7 @@ def test_the_file_the_request_and_the_answer_of_the_readme_are_real(
     header, value = words[words.index("-H") + 1].split(": ")
     url = words[2].replace("localhost:8080", gateway.url.removeprefix("http://"))
     answer = httpx.post(
-        f"http://{url}", content=words[words.index("-d") + 1], headers={header: value}
+        f"http://{url}", content=words[words.index("-d") + 1], headers={header: value}, timeout=30
     )
     assert answer.status_code == 200, answer.text
     shown = json.loads(blocks("json")[0])
@@ -83,7 +83,7 @@ def test_the_file_the_request_and_the_answer_of_the_readme_are_real(
         assert gateway.get(asked).status_code == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path, "."],
@@ -105,15 +105,23 @@ def test_an_installed_package_brings_the_command(tmp_path: Path) -> None:
     assert os.access(tmp_path / "gateway" / "repositories" / "askpass.sh", os.X_OK)
 
 
-def printed(command: str) -> str:
-    """What it said, once it works."""
-    done = subprocess.run(
+def asked(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command, shell=True, check=False, cwd=ROOT, capture_output=True, text=True
     )
+
+
+def worked(command: str) -> bool:
+    return asked(command).returncode == 0
+
+
+def printed(command: str) -> str:
+    """What it said, once it works."""
+    done = asked(command)
     return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_make_demo_serves_and_every_command_it_shows_works(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     said = tmp_path / "said.txt"
@@ -139,16 +147,19 @@ def test_make_demo_serves_and_every_command_it_shows_works(tmp_path: Path) -> No
         merge, look = shown[:3], shown[3:]
         look += re.findall(r"^  (\S*gateway (?:drift|report) .*)$", text, re.MULTILINE)
         assert len(look) == 5
-        before = httpx.get(f"{url[0]}/branches/prod").json()["serving"]["fingerprint"]
-        subprocess.run(" && ".join(merge), shell=True, check=True, cwd=ROOT, capture_output=True)
-        wait_until(
-            lambda: httpx.get(f"{url[0]}/branches/prod").json()["serving"]["fingerprint"] != before,
-            60.0,
-        )
+        page = f"{url[0]}/branches/prod"
+
+        def fingerprint() -> object:
+            return httpx.get(page, timeout=30).json()["serving"]["fingerprint"]
+
+        before = fingerprint()
+        # Again, where a commit of the gateway came in between the pull and the push.
+        wait_until(lambda: worked(" && ".join(merge)))
+        wait_until(lambda: fingerprint() != before)
         for command in look:
             # It says: at most some seconds after it was answered.
             wait_until(lambda command=command: printed(command))  # type: ignore[misc]
     finally:
         os.killpg(demo.pid, signal.SIGINT)
-        demo.wait(60)
+        demo.wait(120)
     assert "everything answered is recorded" in said.read_text()

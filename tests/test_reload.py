@@ -66,7 +66,10 @@ class Story:
             for name, given in branches_or_weights.items()
         }
         text = json.dumps({"repository": "/r", "baseline": "prod", "branches": branches})
-        self.file.write_text(text)
+        # At once: the keeper looks in another thread.
+        beside = self.file.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(self.file)
 
     def slot(self, branch: str) -> Any:
         serving = {"commit": "c" * 40} if branch in self.loaded else None
@@ -132,7 +135,7 @@ def test_a_branch_that_ramps_is_waited_for_without_a_weight(tmp_path: Path) -> N
 def test_a_file_changed_while_the_gateway_started_is_seen(tmp_path: Path) -> None:
     async def body(story: Story) -> None:
         story.write(prod=2)  # before the keeper has looked for the first time
-        await wait_until_async(lambda: story.weights == {"prod": 2}, 5.0)
+        await wait_until_async(lambda: story.weights == {"prod": 2})
 
     tell(tmp_path, body, looked=False)
 

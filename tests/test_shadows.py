@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +35,8 @@ RAISES = "def predict(model, rows): raise KeyError('no such feature')\n"
 
 
 def config(**dev: Any) -> Config:
-    branches = {"prod": {"weight": 1}, "dev": {"shadow": True, **dev}}
+    # Its workers yield the processor to whatever else runs on the machine.
+    branches = {"prod": {"weight": 1}, "dev": {"shadow": True, "timeout": "60s", **dev}}
     return Config.model_validate({"repository": "r", "baseline": "prod", "branches": branches})
 
 
@@ -213,7 +216,7 @@ async def held(told: Story, folder: Path) -> Path:
 def test_what_it_holds_is_bounded_in_rows_and_the_rest_is_dropped(tmp_path: Path) -> None:
     async def body() -> None:
         dev = serving_code(tmp_path, sin("sleeps"), DEV)
-        async with story(tmp_path, dev, shadow_rows=5, timeout="60s") as told:
+        async with story(tmp_path, dev, shadow_rows=5) as told:
             gate = await held(told, tmp_path)
             for count in (2, 3, 2, 1):  # of these the 3 do not fit, and then nothing does
                 await told.answered([[0]] * count)
@@ -235,7 +238,7 @@ def test_what_it_holds_is_bounded_in_bytes_too_but_one_request_may_be_larger(
 
     async def body() -> None:
         dev = serving_code(tmp_path, sin("sleeps"), DEV)
-        async with story(tmp_path, dev, timeout="60s") as told:
+        async with story(tmp_path, dev) as told:
             gate = await held(told, tmp_path)
             await told.answered([[0, "x" * 500]])
             await told.answered([[0, "x" * 900]])
@@ -263,7 +266,7 @@ def test_what_was_computed_too_late_is_a_timeout_and_what_was_never_taken_is_not
 ) -> None:
     async def body() -> None:
         dev = serving_code(tmp_path, sin("sleeps"), DEV)
-        async with story(tmp_path, dev, timeout="300ms") as told:
+        async with story(tmp_path, dev, timeout="3s") as told:
             gate = tmp_path / "gate"
             taken = await told.answered([[str(gate)]])
             await wait_until_async(gate.with_suffix(".begun").exists)
@@ -300,11 +303,17 @@ async def foreign(told: Story, payload: bytes) -> tuple[Exchange, Answer]:
 
 
 def test_failures_are_recorded_each_and_said_as_often_as_a_branch_may(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The minute of the lines does not turn.
+    stopped = SimpleNamespace(
+        monotonic=lambda: 90.0, time=time.time, perf_counter=time.perf_counter
+    )
+    monkeypatch.setattr("gateway.recording.time", stopped)
+
     async def body() -> None:
         dev = serving_code(tmp_path, RAISES, DEV)
-        async with story(tmp_path, dev, timeout="60s", shadow_rows=10_000) as told:
+        async with story(tmp_path, dev, shadow_rows=10_000) as told:
             asked = [(await told.answered()).request_id for _ in range(LOG_LINES + 50)]
             await told.ended(error=len(asked))
             records = told.read()
@@ -315,8 +324,7 @@ def test_failures_are_recorded_each_and_said_as_often_as_a_branch_may(
             assert {line.branch for line in lines} == {DEV}
             assert "no such feature" in lines[0].message
             assert {line.request_id for line in lines} <= set(asked)
-            # Two where the clock's minute turned in between.
-            assert len(lines) in (LOG_LINES, LOG_LINES + 50)
+            assert len(lines) == LOG_LINES
             said = [one for one in caplog.records if "no such feature" in one.getMessage()]
             assert len(said) == len(lines)
 
@@ -342,7 +350,7 @@ def test_what_the_shadow_itself_answered_is_not_copied_to_it(tmp_path: Path) -> 
 def test_a_shadow_that_is_none_any_more_makes_room_for_users_at_once(tmp_path: Path) -> None:
     async def body() -> None:
         dev = serving_code(tmp_path, sin("sleeps"), DEV)
-        async with story(tmp_path, dev, timeout="60s") as told:
+        async with story(tmp_path, dev) as told:
             gate = await held(told, tmp_path)
             gone = tmp_path / "gone"
             await told.answered([[str(gone)]])
@@ -372,7 +380,7 @@ def test_closing_waits_for_no_copy(tmp_path: Path) -> None:
             await told.answered([[0]])
             await wait_until_async(lambda: told.world.slot(DEV).queue_rows == 1)
             told.shadows.close()
-            await asyncio.wait_for(told.world.slot(DEV).drained(), 10.0)
+            await asyncio.wait_for(told.world.slot(DEV).drained(), 60.0)
             await told.answered()  # is nobody's business any more
 
     within(body)
@@ -444,7 +452,7 @@ def test_a_copy_that_a_worker_died_on_is_recorded_though_no_other_came_in_time(
     async def body() -> None:
         mark = tmp_path / "mark"
         dev = serving_code(tmp_path, LOADS_ONCE.format(mark=str(mark)), DEV)
-        async with story(tmp_path, dev, timeout="500ms") as told:
+        async with story(tmp_path, dev, timeout="3s") as told:
             asked = await told.answered()
             await told.ended(timeout=1)
             (record,) = told.copies()

@@ -29,7 +29,7 @@ def test_a_keeper_whose_tidying_up_fails_still_ends_when_it_is_cancelled() -> No
         )
         await started.wait()
         task.cancel()
-        done, _ = await asyncio.wait([task], timeout=2)
+        done, _ = await asyncio.wait([task], timeout=20)
         ended = bool(done)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

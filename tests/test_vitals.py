@@ -47,7 +47,7 @@ def worker() -> Iterator[int]:
     assert child.stdout.readline() == b"so\n"
     yield child.pid
     child.stdin.close()
-    child.wait(20)
+    child.wait(60)
     child.stdout.close()
 
 
@@ -170,7 +170,7 @@ def test_a_real_gateway_says_what_it_takes_and_what_bounds_it(
             gateway.metric('gateway_worker_memory_bytes{branch="prod"}') > 2**20
         )
 
-    wait_until(seen, 30, gateway.words)
+    wait_until(seen, describe=gateway.words)
     assert gateway.metric('gateway_process_resident_bytes{process="front"}') > 2**20
     assert gateway.metric("gateway_loop_lag_seconds_count") > 0
     assert gateway.metric("gateway_monitor_up") == 1
@@ -178,9 +178,9 @@ def test_a_real_gateway_says_what_it_takes_and_what_bounds_it(
     before = gateway.metric('gateway_keeper_restarts_total{keeper="monitor"}')
     os.kill(monitor, signal.SIGKILL)
     restarts = 'gateway_keeper_restarts_total{keeper="monitor"}'
-    wait_until(lambda: gateway.metric(restarts) > before, 30, gateway.words)
-    wait_until(lambda: gateway.metric("gateway_monitor_up") == 1, 30, gateway.words)
+    wait_until(lambda: gateway.metric(restarts) > before, describe=gateway.words)
+    wait_until(lambda: gateway.metric("gateway_monitor_up") == 1, describe=gateway.words)
     assert gateway.metric("gateway_config_refused") == 0
     gateway.write(baseline="nobody")
-    wait_until(lambda: gateway.metric("gateway_config_refused") == 1, 20, gateway.words)
+    wait_until(lambda: gateway.metric("gateway_config_refused") == 1, describe=gateway.words)
     assert gateway.metric("gateway_ready") == 1

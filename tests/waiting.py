@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 def wait_until(
     condition: Callable[[], object],
-    deadline: float = 20.0,
+    deadline: float = 60.0,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """The first truthy value of `condition`; or AssertionError after `deadline` seconds."""
@@ -25,7 +25,7 @@ def wait_until(
 
 async def wait_until_async(
     condition: Callable[[], object],
-    deadline: float = 20.0,
+    deadline: float = 60.0,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """`wait_until` for code that shares its event loop with what it waits for."""

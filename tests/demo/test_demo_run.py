@@ -102,7 +102,7 @@ def demos() -> Iterator[list[Demo]]:
 @pytest.fixture
 def served(folder: Path, demos: list[Demo]) -> Demo:
     demos.append(Demo(folder, STAND_IN))
-    wait_until(lambda: "Ctrl-C stops" in demos[0].said(), 60, demos[0].said)
+    wait_until(lambda: "Ctrl-C stops" in demos[0].said(), 120, demos[0].said)
     return demos[0]
 
 

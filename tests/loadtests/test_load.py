@@ -47,7 +47,7 @@ def started(
     return gateway.start()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_users_are_answered_right_while_weights_change_and_merges_land(tmp_path: Path) -> None:
     code, said = load(
         "--users=4", "--seconds=200", "--merges=1", "--pause=0.2", f"--folder={tmp_path}"
@@ -61,7 +61,7 @@ def test_users_are_answered_right_while_weights_change_and_merges_land(tmp_path:
         assert what in said, said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_gateway_that_answers_errors_fails_the_run(
     tmp_path: Path, remote: Remote, gateways: list[Gateway]
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_gateway_that_answers_errors_fails_the_run(
     assert "this model answers nobody" in said or "status 5" in said, said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_gateway_that_runs_already_can_be_loaded(
     tmp_path: Path, remote: Remote, gateways: list[Gateway]
 ) -> None:
@@ -81,13 +81,13 @@ def test_a_gateway_that_runs_already_can_be_loaded(
     assert "nothing" not in said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_run_in_which_nobody_is_there_to_answer_fails(tmp_path: Path) -> None:
     code, said = load("--users=1", "--seconds=2", "--host=http://127.0.0.1:9")
     assert code == 1, said
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_run_is_begun_watched_and_ended_on_the_page_and_keeps_its_exit_code(
     tmp_path: Path, remote: Remote, gateways: list[Gateway]
 ) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.needs("wrk")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("own", [[], ["--own"]])
 def test_reloads_under_load_fail_no_request_and_take_a_spare(
     tmp_path: Path, own: list[str]

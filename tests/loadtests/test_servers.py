@@ -108,7 +108,7 @@ def test_processes_are_named_by_what_they_are(command: list[str], name: str) -> 
     assert label(command) == name
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_peer_that_cannot_be_installed_is_missing_with_the_reason(tmp_path: Path) -> None:
     required = tmp_path / "required.txt"
     required.write_text("--no-index\nnot-to-be-had-anywhere==1.0\n")

@@ -24,7 +24,7 @@ class Silent:
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(30)
+        self._listening.settimeout(60)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}/project.git"
         self._taken: list[socket.socket] = []
 
@@ -103,12 +103,12 @@ def test_a_remote_that_never_answers_delays_no_ejection_and_no_edit(
     monitor.start()
     silent.take()  # publishing hangs from here on
     fail(world)
-    wait_until(lambda: order(state).get("state") == "ejected", 20, monitor.words)
+    wait_until(lambda: order(state).get("state") == "ejected", describe=monitor.words)
     assert silent.is_waited_for()
     # gateway.yaml is edited, which ends it until the guardrail is looked at again.
     monitor.experiment["branches"]["exp"]["configured"] = "another weight"
     monitor.write_settings()
-    wait_until(lambda: "allocation_ended" in monitor.words(), 20, monitor.words)
+    wait_until(lambda: "allocation_ended" in monitor.words(), describe=monitor.words)
     assert silent.is_waited_for()
 
 
@@ -128,13 +128,13 @@ def test_experiments_that_cannot_go_on_say_so_and_hold_up_no_row(
     def trouble() -> Any:
         return (monitor.status().get("experiments") or {}).get("trouble")
 
-    wait_until(trouble, 20, monitor.words)
+    wait_until(trouble, describe=monitor.words)
     assert "experiment.json" in trouble()
     fail(world, 20)
     world.journal.seal()
     monitor.look()
-    wait_until(lambda: len(pushed_rows(remote)) >= 20, 30, monitor.words)
+    wait_until(lambda: len(pushed_rows(remote)) >= 20, describe=monitor.words)
     (state / "experiment.json").rmdir()
-    wait_until(lambda: monitor.status()["experiments"]["trouble"] is None, 30, monitor.words)
-    wait_until(lambda: (state / "experiment.json").is_file(), 20, monitor.words)
+    wait_until(lambda: monitor.status()["experiments"]["trouble"] is None, describe=monitor.words)
+    wait_until(lambda: (state / "experiment.json").is_file(), describe=monitor.words)
     assert monitor.finish() == 0

@@ -78,6 +78,7 @@ def test_killed_at_any_moment_it_publishes_every_request_exactly_once(
     rng = random.Random(2)
     number = 0
     for chunk in range(1, 13):
+        before = len(process.waiting()) + 2
         process.start()
         for writer in (WRITER, "00000000"):
             lines: list[Any] = [header(chunk, writer=writer)]
@@ -86,7 +87,6 @@ def test_killed_at_any_moment_it_publishes_every_request_exactly_once(
                 lines.append(request(number, branches[number % 3]))
             write(process.journal, lines)
         process.look()
-        before = len(process.waiting())
         if chunk % 3:
             wait_until((process.state / "monitor.lock").exists, describe=process.words)
             # Any moment will do, so a number of turns is as good as a time.
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_it_publishes_every_request_exactly_once(
             wait_until(lambda n=before: len(process.waiting()) < n)  # type: ignore[misc]
         process.kill()
     process.start()
-    wait_until(published(process), describe=process.words, deadline=40)
+    wait_until(published(process), describe=process.words)
     assert process.finish() == 0
     assert Counter(ids(pushed_rows(remote))) == Counter(map(request_id, range(1, number + 1)))
     assert sum(process.status()["rows"].values()) == number
@@ -135,11 +135,13 @@ def test_one_refused_branch_of_three_goes_aside_and_the_others_go_on(
     wait_until(published(process), describe=process.words)
     assert remote.files("dev") == ["README"]
     process.write_settings()
-    write(process.journal, [header(3), request(11, "dev")])
-    process.look()
-    wait_until(published(process), describe=process.words)
+    # The first chunk may still be met by a round that read the former settings.
+    for chunk in (3, 4):
+        write(process.journal, [header(chunk), request(8 + chunk, "dev")])
+        process.look()
+        wait_until(published(process), describe=process.words)
     assert remote.files("dev", "monitoring/")
-    assert len(pushed_rows(remote)) == 5
+    assert len(pushed_rows(remote)) == 6
 
 
 def test_who_commits_and_with_what_words_changes_without_a_restart(
@@ -229,7 +231,7 @@ def test_told_to_end_it_publishes_what_is_sealed_at_once(
     if how == "SIGTERM":
         assert process.process is not None
         process.process.send_signal(signal.SIGTERM)
-        assert process.process.wait(30) == 0
+        assert process.process.wait(60) == 0
     else:
         assert process.finish() == 0
     assert ids(pushed_rows(remote)) == [request_id(1), request_id(2)]
@@ -359,7 +361,7 @@ def test_a_front_that_was_killed_is_outlived_without_a_complaint(
     os.close(writer)
     write(process.journal, [header(), request(1)])
     assert process.process is not None
-    assert process.process.wait(20) == 0, process.words()
+    assert process.process.wait(60) == 0, process.words()
     assert len(pushed_rows(remote)) == 1
     assert "BrokenPipe" not in process.words()
 
@@ -371,7 +373,7 @@ def test_without_its_settings_it_says_so_and_ends_with_an_error(
     process.settings.write_text('{"repository": 1}')
     process.start()
     assert process.process is not None
-    assert process.process.wait(30) == 1
+    assert process.process.wait(60) == 1
     assert "not the monitor's settings" in process.words()
 
 

@@ -55,6 +55,7 @@ def test_killed_at_any_moment_it_publishes_every_request_exactly_once(
     rng = random.Random(3)
     number = 0
     for chunk in range(1, 13):
+        before = len(process.waiting()) + 1
         process.start()
         lines = [header(chunk)]
         for _ in range(6):
@@ -62,7 +63,6 @@ def test_killed_at_any_moment_it_publishes_every_request_exactly_once(
             number += 1
         write(process.journal, lines)
         process.look()
-        before = len(process.waiting())
         if chunk % 3:
             wait_until((process.state / "monitor.lock").exists, describe=process.words)
             # Any moment will do, so a number of turns is as good as a time.

@@ -347,7 +347,9 @@ def test_what_is_explained_is_what_answers(
     assert "A changed gateway.yaml is refused: " in flat(run("ada", "--url", gateway.url).stdout)
     assert "no file of theirs is read" in asked("ada", "--url", gateway.url)["not_recorded"]
     arm = before[users[0]] if before[users[0]] != "broken" else "prod"
-    wait_until(lambda: unit in {row["unit"] for row in recorded(remote, arm)}, 40.0, gateway.words)
+    wait_until(
+        lambda: unit in {row["unit"] for row in recorded(remote, arm)}, describe=gateway.words
+    )
 
 
 def test_the_gateway_that_the_file_names_is_asked_and_the_file_for_its_key_alone(

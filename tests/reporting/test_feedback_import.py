@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413, {})
         else:
             server.batches.append(items)
-            server.hold.wait(30)
+            server.hold.wait(120)
             told = [{"request_id": None, "row": 0, "metric": None, **_told(one)} for one in items]
             self._answer(202, {}, {"items": told})
 
@@ -391,7 +391,7 @@ def test_an_interrupted_import_says_how_far_it_was_and_that_it_may_be_repeated(
     )
     wait_until(lambda: taking.batches)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=90)
     assert process.returncode == 130
     assert "interrupted: to send the whole file again is safe" in said
     assert "Traceback" not in said
@@ -419,7 +419,7 @@ def test_progress_is_a_line_now_and_then_in_a_log_and_one_that_changes_on_a_term
         since = time.monotonic()
         wait_until(lambda: time.monotonic() > since + feedback_command._REDRAWN)
         taking.hold.set()
-        assert process.wait(30) == 0
+        assert process.wait(90) == 0
     said = ""
     with contextlib.suppress(OSError):  # which is how it ends
         while part := os.read(ours, 65536):

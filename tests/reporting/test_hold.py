@@ -219,8 +219,8 @@ def test_a_hold_takes_the_users_of_a_running_gateway_and_a_release_gives_them_ba
         one = replace(one, fingerprint=gateway.branch("exp")["serving"]["fingerprint"])
         monitor.run(lambda: (one,))
         assert run("hold", "exp", "--out", "--config", gateway.file).exit_code == 0
-        wait_until(lambda: gateway.branch("exp")["share"] == 0, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0, describe=gateway.words)
         assert gateway.branch("exp")["allocation"]["state"] == "held"
         assert run("hold", "exq", "--config", gateway.file).exit_code == 2
         assert run("release", "exp", "--config", gateway.file).exit_code == 0
-        wait_until(lambda: gateway.branch("exp")["share"] == 0.5, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0.5, describe=gateway.words)

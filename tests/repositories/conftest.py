@@ -64,7 +64,7 @@ def cache_of(
     def make(url: str) -> Git:
         number = len(list((tmp_path / "caches").glob("*")))
         cache = tmp_path / "caches" / f"{number}"
-        git = Git(cache, url, environment, deadline=30, credentials=known.get(url))
+        git = Git(cache, url, environment, deadline=120, credentials=known.get(url))
         git.prepare()
         return git
 
@@ -85,10 +85,10 @@ def arrivals_in(
     def make(state: Path, url: str, bounds: Bounds | None = None) -> Arrivals:
         cache = state / "git" / "read"
         made = Arrivals(
-            Git(cache, url, environment, deadline=30, credentials=known.get(url)),
+            Git(cache, url, environment, deadline=120, credentials=known.get(url)),
             Snapshots(state / "snapshots"),
             Remembered(state / "branches.json"),
-            bounds or Bounds(provenance=20.0),
+            bounds or Bounds(provenance=60.0),
         )
         state.mkdir(parents=True, exist_ok=True)
         made.open()

@@ -27,7 +27,7 @@ def refused(tmp_path: Path, environment: dict[str, str], open_as: Callable[..., 
     """What is said when the heads of a URL are asked for with these credentials."""
 
     def ask(url: str, **settings: str) -> str:
-        git = Git(tmp_path / "c", url, environment, credentials=open_as(**settings), deadline=30)
+        git = Git(tmp_path / "c", url, environment, credentials=open_as(**settings), deadline=120)
         git.prepare()
         with pytest.raises(RemoteUnavailable) as raised:
             git.heads()

@@ -30,7 +30,7 @@ def take(
     """The branch's move as it is in the end, and its lease given back."""
     move, lease = arrivals.take(Branch(branch), Commit(remote.tip(branch)), model)
     lease.release()
-    named = arrivals.settle(Branch(branch), move, 5.0) if move.settling else None
+    named = arrivals.settle(Branch(branch), move, 60.0) if move.settling else None
     return named or replace(move, settling=False)
 
 

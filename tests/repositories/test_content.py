@@ -37,7 +37,7 @@ def write(
         target,
         most_bytes=most_bytes,
         most_files=most_files,
-        deadline=30,
+        deadline=120,
         where=f"prod at {tip}",
     )
 

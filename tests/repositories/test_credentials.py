@@ -44,7 +44,7 @@ def git_of(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Git]:
         environ = {"GIT_TOKEN": TOKEN, "WRONG": "wrong"}
         credentials = open_credentials(CredentialsConfig(**settings), environ)
         cache = tmp_path / f"cache-{len(list(tmp_path.glob('cache-*')))}"
-        made = Git(cache, url, environment, deadline=30, credentials=credentials)
+        made = Git(cache, url, environment, deadline=120, credentials=credentials)
         made.prepare()
         return made
 

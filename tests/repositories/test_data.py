@@ -45,7 +45,7 @@ class Reader:
         self.git = git
         self.caches = folder / "submodules"
         self.target = folder / "reference/train.csv"
-        self.data = BranchData(git, self.caches, deadline=30)
+        self.data = BranchData(git, self.caches, deadline=120)
         self.data.open()
 
     def read(

@@ -63,7 +63,7 @@ def test_a_changed_model_brings_its_own_bytes_and_a_few_trees(
         move, lease = arrivals.take(PROD, Commit(tip), None)
         lease.release()
         if move.settling:
-            named = arrivals.settle(PROD, move, 5.0)
+            named = arrivals.settle(PROD, move, 60.0)
             assert named is not None
             move = named
         assert move.commit_known

@@ -45,8 +45,8 @@ def threads() -> int:
 
 
 def test_what_hangs_is_given_up_and_not_begun_again_until_it_ends(hanging: Hanging) -> None:
-    patience = Patience(0.1, "/mnt/models")
-    with pytest.raises(RemoteUnavailable, match=r"/mnt/models: looking got no further for 0\.1 s"):
+    patience = Patience(1.0, "/mnt/models")
+    with pytest.raises(RemoteUnavailable, match=r"/mnt/models: looking got no further for 1 s"):
         patience.call("looking", hanging.work)
     for _ in range(3):
         with pytest.raises(RemoteUnavailable, match="looking still hangs"):
@@ -60,10 +60,10 @@ def test_what_hangs_is_given_up_and_not_begun_again_until_it_ends(hanging: Hangi
 
 
 def test_what_gets_on_may_take_its_time() -> None:
-    patience = Patience(0.2, "/mnt/models")
+    patience = Patience(1.0, "/mnt/models")
 
     def slow(beat: Beat) -> str:
-        end = time.monotonic() + 0.6
+        end = time.monotonic() + 2.5
         while time.monotonic() < end:
             beat()
         return "done"

@@ -106,7 +106,7 @@ def test_a_lease_of_nothing_is_an_error(snapshots: Snapshots) -> None:
 
 
 def test_two_builders_of_the_same_content_share_one_snapshot(snapshots: Snapshots) -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
     roots: list[Path] = []
 
     def build() -> None:

@@ -61,7 +61,7 @@ class Gate:
         vouching = Vouching(self.trust, self.state, self._environment)
         vouching.open()
         made = Arrivals(
-            Git(self.state / "git", url or str(self._remote.path), self._environment, deadline=30),
+            Git(self.state / "git", url or str(self._remote.path), self._environment, deadline=120),
             Snapshots(self.state / "snapshots"),
             Remembered(self.state / "branches.json"),
             Bounds(),

@@ -160,7 +160,7 @@ def test_a_look_during_a_poll_makes_one_more_poll_after_it(
         def slow(wanted: Iterable[Branch]) -> Any:
             found = heads(wanted)
             listed.set()
-            assert go_on.wait(20)
+            assert go_on.wait(120)
             return found
 
         monkeypatch.setattr(arrivals, "heads", slow)
@@ -420,7 +420,7 @@ def test_the_loop_is_free_while_git_works(
 
         def slow(branch: Branch, tip: Commit, model: str | None) -> object:
             if branch == EXP:
-                release.wait(20)
+                release.wait(120)
             return take(branch, tip, model)
 
         monkeypatch.setattr(arrivals, "take", slow)
@@ -470,7 +470,7 @@ def test_new_content_is_delivered_before_its_commit_is_looked_for(
         settle, delivered = arrivals.settle, threading.Event()
 
         def slow(branch: Branch, move: Move, deadline: float) -> Move | None:
-            assert delivered.wait(20)
+            assert delivered.wait(120)
             if ending.endswith("Error"):
                 raise {"OSError": OSError, "RuntimeError": RuntimeError}[ending]("odd")
             return settle(branch, move, deadline) if ending == "found" else None

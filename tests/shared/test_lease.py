@@ -439,7 +439,7 @@ from gateway.shared.replica import Replica
 settings = msgspec.json.decode(sys.argv[1], type=RedisSettings)
 with Door(settings) as door:
     replica = Replica(sys.argv[2], "a1b2c3d4", "host", 1)
-    with Leadership(door, lambda: replica, lasts=1.5, margin=0.3) as leads:
+    with Leadership(door, lambda: replica, lasts=4.0, margin=0.5) as leads:
         for _ in sys.stdin:
             lease = leads.lease
             print(lease.token if lease is not None else "-", flush=True)
@@ -480,7 +480,7 @@ class Process:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        self._child.wait(20)
+        self._child.wait(60)
         self._child.stdout.close()
 
 

@@ -93,26 +93,26 @@ def test_what_the_holder_says_is_found_by_every_front(begin: Begin) -> None:
     (work / "allocation.json").write_text('{"branches": {}}')
     one.sharing.publish(lease, {"rows": {"prod": 3}})
     homes = (one.home, two.home)
-    wait_until(lambda: all((home / "drift" / "prod.json").exists() for home in homes), 10)
-    wait_until(lambda: all((home / "allocation.json").exists() for home in homes), 10)
+    wait_until(lambda: all((home / "drift" / "prod.json").exists() for home in homes))
+    wait_until(lambda: all((home / "allocation.json").exists() for home in homes))
     for node in (one, two):
         assert json.loads((node.home / "allocation.json").read_text()) == {"branches": {}}
         assert json.loads((node.home / "drift" / "prod.json").read_text()) == {"branch": "prod"}
-    wait_until(lambda: two.sharing.told == one.sharing.told == {"rows": {"prod": 3}}, 10)
+    wait_until(lambda: two.sharing.told == one.sharing.told == {"rows": {"prod": 3}})
     (work / "allocation.json").write_text('{"branches": {}, "version": 1}')
     one.sharing.publish(lease, {"rows": {"prod": 3}})
-    wait_until(lambda: "version" in (two.home / "allocation.json").read_text(), 10)
+    wait_until(lambda: "version" in (two.home / "allocation.json").read_text())
 
 
 def test_an_emptied_redis_is_told_everything_again(begin: Begin, server: RedisServer) -> None:
     one, two = begin("1"), begin("2")
     (one.settings.state_dir / "allocation.json").write_text("{}")
     one.sharing.publish(lease_of(one), {"rows": {}})
-    wait_until(lambda: (two.home / "allocation.json").exists(), 10)
+    wait_until(lambda: (two.home / "allocation.json").exists())
     server.restart(empty=True)
     (two.home / "allocation.json").unlink()
     one.sharing.publish(lease_of(one), {"rows": {}})
-    wait_until(lambda: (two.home / "allocation.json").exists(), 10)
+    wait_until(lambda: (two.home / "allocation.json").exists())
 
 
 def test_nobody_but_the_holder_is_believed(begin: Begin) -> None:
@@ -120,7 +120,7 @@ def test_nobody_but_the_holder_is_believed(begin: Begin) -> None:
     lease = lease_of(one)
     two.sharing.publish(Lease("2" * 16, "another"), {"rows": {"prod": 99}})
     one.sharing.publish(lease, {"rows": {"prod": 1}})
-    wait_until(lambda: two.sharing.told == {"rows": {"prod": 1}}, 10)
+    wait_until(lambda: two.sharing.told == {"rows": {"prod": 1}})
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_no_document_becomes_a_file_that_is_none_of_theirs(begin: Begin, name: s
     lease = lease_of(one)
     one.door.put_documents(lease, {name: b"{}"})
     one.sharing.publish(lease, {"rows": {"prod": 1}})
-    wait_until(lambda: two.sharing.told == {"rows": {"prod": 1}}, 10)
+    wait_until(lambda: two.sharing.told == {"rows": {"prod": 1}})
     written = {path.name for path in two.home.parent.rglob("*.json")}
     assert written.isdisjoint({"escape.json", "x.json", "served.json", ".x.json"})
 
@@ -147,7 +147,7 @@ def test_an_operators_word_reaches_the_holder_once_and_goes_when_it_is_taken(
         one.sharing.publish(lease, {})
         return waiting(one.settings.state_dir)
 
-    wait_until(brought, 10)
+    wait_until(brought)
     assert [(one.id, one.branch, one.reason) for one in brought()] == [(sent.id, "exp", "a look")]
     assert waiting(two.home) == [sent]  # until it is in force
     (one.settings.state_dir / "commands" / f"{sent.id}.json").unlink()
@@ -156,16 +156,16 @@ def test_an_operators_word_reaches_the_holder_once_and_goes_when_it_is_taken(
     one.sharing.publish(lease, {})
     assert one.door.commands() == []
     assert waiting(one.settings.state_dir) == []
-    wait_until(lambda: waiting(two.home) == [], 10)
+    wait_until(lambda: waiting(two.home) == [])
 
 
 def test_a_word_that_is_withdrawn_is_acted_upon_by_nobody(begin: Begin) -> None:
     """Also not by a holder that comes later."""
     one, two = begin("1"), begin("2")
     sent = send(two.home, Command("", "hold", "exp", at=1.0))
-    wait_until(one.door.commands, 10)
+    wait_until(one.door.commands)
     assert withdraw(two.home, sent)
-    wait_until(lambda: not is_withdrawing(two.home, sent), 10)
+    wait_until(lambda: not is_withdrawing(two.home, sent))
     assert not was_taken(two.home, sent)
     assert one.door.commands() == []
     one.sharing.publish(lease_of(one), {})
@@ -175,11 +175,11 @@ def test_a_word_that_is_withdrawn_is_acted_upon_by_nobody(begin: Begin) -> None:
 def test_a_word_that_the_holder_has_is_not_withdrawn(begin: Begin) -> None:
     one, two = begin("1"), begin("2")
     sent = send(two.home, Command("", "hold", "exp", at=1.0))
-    wait_until(one.door.commands, 10)
+    wait_until(one.door.commands)
     one.sharing.publish(lease_of(one), {})
     assert [command.id for command in waiting(one.settings.state_dir)] == [sent.id]
     assert withdraw(two.home, sent)
-    wait_until(lambda: not is_withdrawing(two.home, sent), 10)
+    wait_until(lambda: not is_withdrawing(two.home, sent))
     assert was_taken(two.home, sent)
     assert len(one.door.commands()) == 1
 
@@ -189,29 +189,29 @@ def test_a_word_is_withdrawn_when_redis_can_be_asked_again(
 ) -> None:
     two = begin("2")
     sent = send(two.home, Command("", "hold", "exp", at=1.0))
-    wait_until(two.door.commands, 10)
+    wait_until(two.door.commands)
     server.freeze()
     assert withdraw(two.home, sent)
-    wait_until(lambda: two.status()["trouble"], 10)
+    wait_until(lambda: two.status()["trouble"])
     assert is_withdrawing(two.home, sent)
     server.thaw()
-    wait_until(lambda: not is_withdrawing(two.home, sent), 20)
+    wait_until(lambda: not is_withdrawing(two.home, sent))
     assert two.door.commands() == []
 
 
 def test_a_call_of_the_git_server_at_one_is_seen_by_the_other(begin: Begin) -> None:
     one, two = begin("1"), begin("2")
-    wait_until(lambda: two.status()["trouble"] is None, 10)
+    wait_until(lambda: two.status()["trouble"] is None)
     before = two.status()["looks"]
     one.calls += 1
-    wait_until(lambda: two.status()["looks"] != before, 10)
+    wait_until(lambda: two.status()["looks"] != before)
 
 
 def test_a_replica_with_another_unit_key_ships_nothing_and_says_so(begin: Begin) -> None:
     one = begin("1")
-    wait_until(lambda: one.status()["trouble"] is None, 10)
+    wait_until(lambda: one.status()["trouble"] is None)
     other = begin("2", key="f" * 8)
-    wait_until(lambda: "unit key" in str(other.status()["trouble"]), 10)
+    wait_until(lambda: "unit key" in str(other.status()["trouble"]))
     assert "0" * 8 in other.status()["trouble"]
 
 
@@ -222,12 +222,12 @@ def test_shipping_pauses_before_redis_is_full_and_says_why(
     begin: Begin, server: RedisServer
 ) -> None:
     one = begin("1")
-    wait_until(lambda: one.status()["trouble"] is None, 10)
+    wait_until(lambda: one.status()["trouble"] is None)
     with server.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 8 * MIB)
     journal = Replica(one.home / "journal")
     chunks = [journal.sealed(16, size=MIB // 16) for _ in range(12)]
-    wait_until(lambda: one.status()["paused"] and one.status()["memory"], 10)
+    wait_until(lambda: one.status()["paused"] and one.status()["memory"])
     assert "maxmemory" in one.status()["memory"]
     assert one.status()["trouble"] is None
     there = one.door.chunks()
@@ -235,19 +235,19 @@ def test_shipping_pauses_before_redis_is_full_and_says_why(
     assert one.door.memory().used < one.door.memory().most
     with server.client() as client:
         client.config_set("maxmemory", 0)
-    wait_until(lambda: set(one.door.chunks()) == set(chunks), 20)
-    wait_until(lambda: (one.status()["paused"], one.status()["memory"]) == (False, None), 10)
+    wait_until(lambda: set(one.door.chunks()) == set(chunks))
+    wait_until(lambda: (one.status()["paused"], one.status()["memory"]) == (False, None))
 
 
 def test_a_redis_that_may_evict_is_told_of(begin: Begin, server: RedisServer) -> None:
     one = begin("1")
     with server.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-    wait_until(lambda: one.status()["trouble"] is None, 10)
+    wait_until(lambda: one.status()["trouble"] is None)
     assert one.status()["memory"] is None, "it has no bound, and evicts nothing"
     with server.client() as client:
         client.config_set("maxmemory", 1024 * MIB)
-    wait_until(lambda: one.status()["memory"], 10)
+    wait_until(lambda: one.status()["memory"])
     assert "maxmemory-policy allkeys-lru" in one.status()["memory"]
 
 

@@ -258,7 +258,7 @@ class Living:
 def test_three_replicas_over_a_real_server_lose_nothing(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.shared.lease.GATHERING", 1.0)
+    monkeypatch.setattr("gateway.shared.lease.GATHERING", 3.0)
     monkeypatch.setattr("gateway.shared.lease.EVERY", 0.1)
     living = {name: Living(name, tmp_path, server) for name in "abc"}
     everybody = list(living.values())

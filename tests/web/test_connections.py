@@ -335,7 +335,8 @@ def test_a_request_that_is_being_computed_has_no_bound_of_the_connection() -> No
         world.echo.answer(world.echo.held.pop())
         assert (await caller.response())[0] == 200
 
-    run(story, Bounds(idle=0.05, head=0.05, body=0.05))
+    # The caller itself is idle until its request is there.
+    run(story, Bounds(idle=2.0, head=0.05, body=0.05))
 
 
 def test_who_reads_no_answers_is_read_no_more_and_ended() -> None:

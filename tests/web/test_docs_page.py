@@ -137,7 +137,7 @@ LOOKS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_page_is_good_in_a_browser(served: Gateway, browser: Any, look: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ def test_the_page_is_good_in_a_browser(served: Gateway, browser: Any, look: dict
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.needs("chromium")
 def test_a_route_is_found_and_its_command_copied_by_keyboard(served: Gateway, browser: Any) -> None:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])

@@ -57,7 +57,7 @@ def only(gateway: Gateway, branch: str) -> None:
 
 
 def post(gateway: Gateway, body: bytes, **headers: str) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/predict", content=body, headers=headers)
+    return httpx.post(f"{gateway.url}/predict", content=body, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_unit_is_the_first_configured_source_that_is_not_empty(served: Gatew
 def test_every_error_has_the_one_shape(
     served: Gateway, method: str, path: str, status: int, words: str
 ) -> None:
-    answer = httpx.request(method, f"{served.url}{path}")
+    answer = httpx.request(method, f"{served.url}{path}", timeout=30)
     assert answer.status_code == status
     error = answer.json()["error"]
     assert set(error) == {"type", "message", "where"}

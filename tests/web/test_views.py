@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 from waiting import wait_until_async
@@ -36,7 +37,7 @@ class Repository:
         if self.is_away:
             raise RemoteUnavailable("is away")
         yield b"ts\n"
-        self.go_on.wait(30)
+        self.go_on.wait(120)
         yield b"1\n"
 
     def known(self, text: str) -> Branch:
@@ -65,8 +66,11 @@ async def _within_bounds() -> None:
         refused = await client.get(url)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         assert f"{MOST_EXPORTS} views are being read" in refused.text
-        under_way.pop().cancel()  # whoever hangs up makes room, once its last read is over
+        hung_up = under_way.pop()
+        hung_up.cancel()  # whoever hangs up makes room, once its last read is over
         repository.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await hung_up
         for answer in await asyncio.gather(*under_way):
             assert answer.text == "ts\n1\n"
         again = [client.get(url) for _ in range(MOST_EXPORTS)]
