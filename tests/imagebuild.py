@@ -217,7 +217,7 @@ class Container:
         names = [_read(f"/proc/{pid}/comm").strip() for pid in found]
         return found[names.index("tini") :] if "tini" in names else []
 
-    def stop(self, deadline: float = 60.0) -> int:
+    def stop(self, deadline: float = 120.0) -> int:
         """SIGTERM to its first process; its exit code."""
         first = self.inside()[:1]
         assert first, self.words()

@@ -111,7 +111,7 @@ class Gateway:
         assert isinstance(found, re.Match), self.words()
         self.url = found[1]
         if ready:
-            wait_until(lambda: self._died() or self.is_ready(), 60.0, self.words)
+            wait_until(lambda: self._died() or self.is_ready(), 180.0, self.words)
             assert self.process.poll() is None, self.words()
         return self
 
@@ -190,7 +190,7 @@ class Gateway:
 
     # Ending
 
-    def stop(self, deadline: float = 40.0) -> int:
+    def stop(self, deadline: float = 90.0) -> int:
         """SIGTERM; its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

@@ -13,6 +13,8 @@ from typing import Self
 
 from waiting import wait_until
 
+from loadtests.ports import free_port
+
 
 class SshServer:
     """Serves this machine's files to who holds `key_file`; all it needs is below `folder`."""
@@ -26,8 +28,7 @@ class SshServer:
         host_key = self.folder / "host"
         for key in (self.key_file, host_key):
             new_key(key)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         public = host_key.with_suffix(".pub").read_text()
         self.known_hosts_file.write_text(f"[127.0.0.1]:{self.port} {public}")
         # sshd's own configuration has no way to quote a percent sign.
@@ -67,7 +68,7 @@ class SshServer:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(20)
+            self._process.wait(60)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -70,7 +70,11 @@ def test_every_process_of_a_server_is_measured_and_ended(tmp_path: Path) -> None
         wait_until(lambda: len(tree.members()) == 3, describe=tree.members)
         members = tree.members()
         assert sum(tree.cpu().values()) > 0
-        assert all(found.peak > 1_000_000 for found in tree.memory().values())
+        # One that has only just become its program has hardly any yet.
+        wait_until(
+            lambda: all(found.peak > 1_000_000 for found in tree.memory().values()),
+            describe=tree.memory,
+        )
         assert set(tree.labels().values()) == {"python"}
     finally:
         tree.stop()
@@ -108,7 +112,7 @@ def test_processes_are_named_by_what_they_are(command: list[str], name: str) -> 
     assert label(command) == name
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_peer_that_cannot_be_installed_is_missing_with_the_reason(tmp_path: Path) -> None:
     required = tmp_path / "required.txt"
     required.write_text("--no-index\nnot-to-be-had-anywhere==1.0\n")

@@ -124,4 +124,4 @@ def test_installed_where_nothing_else_is_it_demonstrates_itself(
         assert "is right" in said("check", "demo/gateway.yaml")
     finally:
         demo.terminate()
-        demo.wait(60)
+        demo.wait(120)

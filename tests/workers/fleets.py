@@ -33,7 +33,7 @@ PROD = Branch("prod")
 DEV = Branch("dev")
 #: Workers around which nothing is: what branches do here is seen by marks they leave elsewhere.
 UNCONTAINED = Launch(grace=2.0, containment=Containment("off"))
-QUICK = Patience(load=20.0, frame=20.0, first_wait=0.02, longest_wait=0.1)
+QUICK = Patience(load=60.0, frame=60.0, first_wait=0.02, longest_wait=0.1)
 
 
 def sin(name: str) -> str:
@@ -161,7 +161,7 @@ class World:
         rows: object,
         branch: Branch = PROD,
         *,
-        timeout: float = 10.0,
+        timeout: float = 60.0,
         count: int | None = None,
         unit: str | None = None,
         hurried: bool = False,
