@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from loadtests.ports import free_port
+
 _PIECE = 65536
 
 
@@ -68,7 +70,7 @@ class FaultProxy:
             self.break_connections()
         if self._listener is not None:
             return
-        listener = socket.create_server(("127.0.0.1", self.port))
+        listener = socket.create_server(("127.0.0.1", self.port or free_port()))
         self.port = listener.getsockname()[1]
         with self._guard:
             self._listener = listener

@@ -27,7 +27,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 IMAGE = f"localhost/branch-gateway:{__version__}"
 _AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 #: What a build may take, cold: Debian, Git and the libraries come over the network.
-_DEADLINE = 900.0
+_DEADLINE = 2400.0
 
 
 def run(command: Sequence[object], **options: Any) -> str:

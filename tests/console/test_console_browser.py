@@ -249,7 +249,7 @@ def test_a_merge_is_seen_without_a_reload_of_the_page(
         "serves a new commit"
         in page.locator("#timeline .events li").filter(has_text=merged[:7]).first.inner_text()
     )
-    wait_until(lambda: page.locator("#announcements").inner_text())
+    wait_until(lambda: page.locator("#announcements").inner_text(), 240)
     assert seen.complaints == []
 
 

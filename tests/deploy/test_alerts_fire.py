@@ -68,6 +68,14 @@ class World:
             if (alert["labels"]["alertname"], alert["status"]) == (name, "firing")
         ]
 
+    def is_over(self, name: str) -> bool:
+        """Whether the end was told of all that was told of it."""
+        last = {str(alert["labels"]): alert for alert in self.receiver.told}
+        return not any(
+            (alert["labels"]["alertname"], alert["status"]) == (name, "firing")
+            for alert in last.values()
+        )
+
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[str]:
@@ -138,6 +146,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, page: str) -> Iterator[World
 
 @pytest.mark.parametrize("name", ORDER)
 def test_an_alert_fires_and_is_told(world: World, name: str) -> None:
+    if name == "GatewayDown":  # as the one that was started anew was: told once, not again
+        wait_until(lambda: world.is_over(name), 180.0, lambda: world.firing(name))
     since = len(world.receiver.told) if name in LATE else 0
     if name in LATE:
         LATE[name](world.mishaps)

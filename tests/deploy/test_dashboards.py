@@ -26,11 +26,13 @@ NAMES = ("overview", "branch", "experiment", "resources")
 FILES = {name: Path(dashboards.FOLDER) / f"{name}.json" for name in NAMES}
 DASHBOARDS: dict[str, dict[str, Any]] = {n: json.loads(f.read_text()) for n, f in FILES.items()}
 PROD, EXP, SHADOW, BROKEN = "prod", "exp", "shadow", "broken"
+#: Nobody is to be answered late.
+PATIENT = {"timeout": "20s"}
 BRANCHES: dict[str, dict[str, Any]] = {
-    PROD: {"weight": 50, "memory": "1GiB"},
-    EXP: {"weight": 50},
+    PROD: {"weight": 50, "memory": "1GiB", **PATIENT},
+    EXP: {"weight": 50, **PATIENT},
     SHADOW: {"shadow": True},
-    BROKEN: {"weight": 10},
+    BROKEN: {"weight": 10, **PATIENT},
 }
 VARIABLES = ("job", "branch", "metric", "instance")
 

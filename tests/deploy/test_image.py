@@ -40,7 +40,7 @@ def in_an_image(test: _Test) -> _Test:
     """Marks a test that looks into an image, which is built first."""
     for tool in ("buildah", "bwrap", "debootstrap"):
         pytest.mark.needs(tool)(test)
-    pytest.mark.timeout(1200)(test)
+    pytest.mark.timeout(3600)(test)
     return test
 
 
