@@ -24,7 +24,7 @@ MODELS = {
     "hgb": "histogram gradient boosting",
 }
 _INSTALL_SECONDS = 1800
-_PREPARE_SECONDS = 300
+_PREPARE_SECONDS = 900
 
 #: What a server's processes see of this one's environment.
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
