@@ -27,7 +27,7 @@ BESIDES = {
     "gateway/reporting/templates/report.html",
     "gateway/repositories/askpass.sh",
 }
-pytestmark = [pytest.mark.needs("pyproject-build"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.needs("pyproject-build"), pytest.mark.timeout(3000)]
 
 
 def tracked(folder: str) -> set[str]:
