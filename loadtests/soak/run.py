@@ -104,7 +104,7 @@ async def soak(options: Options, folder: Path, say: Callable[[str], None]) -> So
 
 def _settings(repository: Path) -> dict[str, object]:
     # One that lost its worker has the time to get another: no request is answered late.
-    patient = {"timeout": "10s"}
+    patient = {"timeout": "25s"}
     return {
         "repository": str(repository),
         "baseline": PROD,

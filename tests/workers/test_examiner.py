@@ -320,8 +320,9 @@ def test_a_swap_in_the_middle_of_a_probe_leaves_no_worker_behind(tmp_path: Path)
             await world.settled(constant(tmp_path, 7))
             assert json.loads((await waiting).predictions) == [7]
             slot.give_back(seat)
-            await wait_until_async(lambda: seat.worker.ended)
-            assert world.exits("retired") == 1
+            # Counted once it has been buried, which comes after its end.
+            await wait_until_async(lambda: world.exits("retired") == 1)
+            assert seat.worker.ended
 
     asyncio.run(story())
 
