@@ -12,8 +12,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from loadtests.bench.places import free_port
 from loadtests.bench.processes import Tree
+from loadtests.ports import free_port
 from loadtests.repository import DidNotLand
 
 _READY_SECONDS = 90.0

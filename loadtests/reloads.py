@@ -22,9 +22,10 @@ import click
 from gateway.demo.repository import git
 from loadtests.bench import wrk
 from loadtests.bench.forms import INSTANCES
-from loadtests.bench.places import data_rows, environment, free_port, own_place
+from loadtests.bench.places import data_rows, environment, own_place
 from loadtests.bench.processes import Tree
 from loadtests.bench.running import ask
+from loadtests.ports import free_port
 
 _ROOT = Path(".bench")
 _WAIT_SECONDS = 120.0
@@ -34,7 +35,11 @@ _LEAD_SECONDS = 0.3
 _FIRST = 3
 #: The kinds of processes that stay; git's come and go.
 _LASTING = ("front", "monitor", "worker")
-_BRANCHES = {"prod": {"weight": 90}, "exp": {"weight": 10}}
+#: A late answer is one that p99 tells of.
+_BRANCHES = {
+    "prod": {"weight": 90, "timeout": "10s"},
+    "exp": {"weight": 10, "timeout": "10s"},
+}
 _SERVE = """
 import joblib
 from sklearn.base import BaseEstimator
@@ -178,6 +183,14 @@ class Subject:
         descriptors = len(list(Path(f"/proc/{front}/fd").iterdir()))
         return Footprint(dict(held), Counter(labels.values()), descriptors)
 
+    def until_alone(self) -> None:
+        """Until what was replaced has ended and a spare is ready: nothing comes or goes."""
+        wanted = len(_BRANCHES) + self._spares
+        self.until(self.spare, "a spare is ready")
+        self.until(
+            lambda: self.footprint().processes["worker"] == wanted, f"there are {wanted} workers"
+        )
+
     def until_served(self, commit: str) -> float:
         """Seconds between the look that saw the commit and its swap, by the gateway's own log."""
         moments: list[datetime] = []
@@ -210,7 +223,7 @@ def run(
         figures.reload.append(subject.load(connections, seconds, figures))
         push.join()
         figures.served.append(subject.until_served(repository.commits[version]))
-        figures.spares += subject.workers("prod") == [spare]
+        figures.spares += spare in subject.workers("prod")
         figures.after.append(subject.load(connections, seconds, figures))
         click.echo(
             f"{version:3}  p99 {figures.quiet[-1] * 1e3:6.1f} {figures.reload[-1] * 1e3:6.1f}"
@@ -281,10 +294,10 @@ def main(
         subject.until(subject.spare, "a spare is ready")
         first, counted = range(1, _FIRST + 1), range(_FIRST + 1, _FIRST + reloads + 1)
         run(subject, repository, first, connections, seconds)
-        subject.until(subject.spare, "a spare is ready")
+        subject.until_alone()
         before = subject.footprint()
         figures = run(subject, repository, counted, connections, seconds)
-        subject.until(subject.spare, "a spare is ready")
+        subject.until_alone()
         problems = report(figures, before, subject.footprint())
     except (Trouble, wrk.LoadFailed) as error:
         problems = [str(error)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -20,7 +20,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 #: Milliseconds for anything to come true, on a machine that has other things to do.
-PATIENCE = 120_000
+PATIENCE = 240_000
 
 
 @contextlib.contextmanager
@@ -28,12 +28,19 @@ def chromium() -> Iterator[Browser]:
     """The installed one, without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS
+            executable_path=shutil.which("chromium"), args=ARGUMENTS, timeout=PATIENCE
         )
         try:
             yield browser
         finally:
             browser.close()
+
+
+def patient(context: BrowserContext) -> Page:
+    """A new page that gives everything its time."""
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 class Seen:
@@ -44,8 +51,7 @@ class Seen:
         self.hosts: set[str] = set()
         self.url = url
         self._context = browser.new_context(reduced_motion="reduce", **context)
-        self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(PATIENCE)
+        self.page = patient(self._context)
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))

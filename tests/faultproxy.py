@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from loadtests.ports import free_port
+
 _PIECE = 65536
 
 
@@ -73,12 +75,8 @@ class FaultProxy:
             self.break_connections()
         if self._listener is not None:
             return
-        if self._kept is None:
-            self._kept, self.port = _keeping()
-        listener = self._kept
-        # Connections of before may still be ending there.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.listen()
+        listener = socket.create_server(("127.0.0.1", self.port or free_port()))
+        self.port = listener.getsockname()[1]
         with self._guard:
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()

@@ -97,7 +97,7 @@ class Session:
         shown = step.says
         wait_until(
             lambda: alike(shown, self.run(step.commands)[1]),
-            90.0,
+            240.0,
             lambda: f"{self._said[-1]}\nfor\n{step.commands}",
         )
 
@@ -114,7 +114,7 @@ class Session:
             f'printf %s "$failed" > {done}.new; mv {done}.new {done}\n'
         )
         self.bash.stdin.flush()
-        wait_until(lambda: done.exists() or self.bash.poll() is not None, 400.0, said.read_text)
+        wait_until(lambda: done.exists() or self.bash.poll() is not None, 600.0, said.read_text)
         assert done.exists(), f"the session ended in\n{commands}\nIt says:\n{said.read_text()}"
         self._said.append(said.read_text())
         return done.read_text(), self._said[-1]

@@ -17,12 +17,7 @@ from gitrepo import Remote
 from gitrepo import git as person
 from waiting import wait_until
 
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+from loadtests.ports import free_port
 
 
 def _answers(port: int) -> bool:
@@ -33,6 +28,7 @@ def _answers(port: int) -> bool:
 @contextmanager
 def git_daemon(remote: Remote, environment: Mapping[str, str]) -> Iterator[int]:
     """The port of a daemon that serves the remote as a forge does, for reading and pushing."""
+    port = free_port()
     person(remote.path, "config", "uploadpack.allowFilter", "true")
     for _ in range(5):
         port = _free_port()

@@ -22,7 +22,7 @@ Manifest = Mapping[str, Any]
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["helm", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+        ["helm", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240
     )
 
 

@@ -27,7 +27,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 IMAGE = f"localhost/branch-gateway:{__version__}"
 _AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 #: What a build may take, cold: Debian, Git and the libraries come over the network.
-_DEADLINE = 900.0
+_DEADLINE = 2400.0
 
 
 def run(command: Sequence[object], **options: Any) -> str:
@@ -217,7 +217,7 @@ class Container:
         names = [_read(f"/proc/{pid}/comm").strip() for pid in found]
         return found[names.index("tini") :] if "tini" in names else []
 
-    def stop(self, deadline: float = 60.0) -> int:
+    def stop(self, deadline: float = 120.0) -> int:
         """SIGTERM to its first process; its exit code."""
         first = self.inside()[:1]
         assert first, self.words()

@@ -47,7 +47,7 @@ def interrupted(command: Sequence[str], folder: Path, begun: str, refusal: str) 
         )
         assert (second.returncode, refusal in second.stderr) == (2, True)
         child.send_signal(signal.SIGINT)
-        assert child.wait(90) == 130, log.read_text()
+        assert child.wait(180) == 130, log.read_text()
     finally:
         child.kill()
         child.wait()

@@ -212,7 +212,7 @@ class Mishaps:
         for thread in starting:
             thread.start()
         for thread in starting:
-            thread.join(100)
+            thread.join(300)
         for gateway in self.gateways:
             assert gateway.url, gateway.words()
 
@@ -282,7 +282,7 @@ class Mishaps:
         thread.start()
         yield
         self.calm()
-        thread.join(20)
+        thread.join(60)
 
     def _pause(self) -> None:
         front = self.down.process
@@ -311,7 +311,7 @@ class Mishaps:
                     killed.add(pid)
             return len(killed) >= 4
 
-        wait_until(another, 90.0, self.main.words)
+        wait_until(another, 300.0, self.main.words)
 
     def lose_redis(self) -> None:
         self._line.cut()
@@ -336,7 +336,7 @@ class Mishaps:
         """Prometheus asked it since."""
         pages = 'gateway_start_timestamp_seconds{instance="' + self.address(gateway) + '"}'
         began = gateway.metric("gateway_start_timestamp_seconds")
-        wait_until(lambda: self.scraped(pages) == began, 30.0)
+        wait_until(lambda: self.scraped(pages) == began, 120.0)
 
     def lose(self) -> None:
         """A gateway, as a machine that loses its power."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,12 @@ from typing import Any, Self
 import httpx
 from waiting import wait_until
 
+from loadtests.ports import free_port
+
 
 def free_address() -> str:
     """An address of this machine where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class _Server:
@@ -39,7 +39,7 @@ class _Server:
     def __enter__(self) -> Self:
         with (self.folder / "words").open("ab") as words:
             self._process = subprocess.Popen(self.command(), stdout=words, stderr=words)
-        wait_until(self._is_ready, 60.0, self.words)
+        wait_until(self._is_ready, 120.0, self.words)
         return self
 
     def __exit__(self, *_: object) -> None:

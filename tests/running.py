@@ -114,7 +114,7 @@ class Gateway:
         assert isinstance(found, re.Match), self.words()
         self.url = found[1]
         if ready:
-            wait_until(lambda: self._died() or self.is_ready(), 120.0, self.words)
+            wait_until(lambda: self._died() or self.is_ready(), 180.0, self.words)
             assert self.process.poll() is None, self.words()
         return self
 

@@ -61,7 +61,7 @@ def findings(gateway: Gateway, folder: Path, seconds: int, seed: int | None) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=3 * seconds + 300,
+        timeout=3 * seconds + 600,
         check=False,
     )
     return done.returncode, done.stdout

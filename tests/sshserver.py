@@ -13,6 +13,8 @@ from typing import Self
 
 from waiting import wait_until
 
+from loadtests.ports import free_port
+
 
 class SshServer:
     """Serves this machine's files to who holds `key_file`; all it needs is below `folder`."""
@@ -26,7 +28,9 @@ class SshServer:
         host_key = self.folder / "host"
         for key in (self.key_file, host_key):
             new_key(key)
-        self.port = 0
+        self.port = free_port()
+        public = host_key.with_suffix(".pub").read_text()
+        self.known_hosts_file.write_text(f"[127.0.0.1]:{self.port} {public}")
         # sshd's own configuration has no way to quote a percent sign.
         plain = folder / "sshd"
         plain.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 from gitrepo import Remote
 from running import Gateway, serve_py
 from waiting import wait_until
+
+from loadtests.ports import free_port
 
 
 @pytest.fixture
@@ -25,8 +26,7 @@ def gateway(tmp_path: Path, remote: Remote, gateways: list[Gateway]) -> Gateway:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, gateway: Gateway) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = tmp_path / "prometheus.yml"
     target = gateway.url.removeprefix("http://")
     scrape = {"job_name": "gateway", "static_configs": [{"targets": [target]}]}
@@ -42,7 +42,7 @@ def prometheus(tmp_path: Path, gateway: Gateway) -> Iterator[str]:
     )
     yield f"http://{address}"
     process.terminate()
-    process.wait(90)
+    process.wait(60)
 
 
 @pytest.mark.needs("promtool")
@@ -60,15 +60,16 @@ def test_a_series_is_there_at_0_before_its_first_event_and_counts_it(
 ) -> None:
     def value(query: str) -> str | None:
         try:
-            found = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
+            asked = {"query": query}
+            found = httpx.get(f"{prometheus}/api/v1/query", params=asked, timeout=30).json()
         except (httpx.TransportError, ValueError):
             return None  # it is starting: away, or "Service Unavailable" as text
         results = found.get("data", {}).get("result", [])
         return str(results[0]["value"][1]) if results else None
 
     ok = 'gateway_requests_total{branch="prod",status="ok"}'
-    wait_until(lambda: value(ok) == "0", describe=lambda: value("up"))
+    wait_until(lambda: value(ok) == "0", 120.0, lambda: value("up"))
     assert value('gateway_requests_total{branch="prod",status="timeout"}') == "0"
     assert gateway.predict().status_code == 200
-    wait_until(lambda: value(ok) == "1", describe=lambda: value(ok))
+    wait_until(lambda: value(ok) == "1", 120.0, lambda: value(ok))
     assert value("gateway_branch_info") == "1"

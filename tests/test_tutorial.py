@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 from following import Session, alike, steps
+
+from loadtests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "deploy" / "tutorial.md").read_text()
@@ -24,15 +25,8 @@ PERSON = {
 AGAIN = "git pull --quiet --no-rebase --no-edit origin prod\ngit push --quiet origin prod\ncd ..\n"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.needs("curl")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_tutorial_leads_from_an_empty_folder_to_a_decision_and_back(tmp_path: Path) -> None:
     (tmp_path / "branch-gateway").symlink_to(ROOT)
     python = tmp_path / ".session-python"

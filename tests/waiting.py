@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+#: Seconds for what mostly takes one, on a machine that has other things to do.
+PATIENCE = 60.0
+
 
 def wait_until(
     condition: Callable[[], object],
-    deadline: float = 60.0,
+    deadline: float = PATIENCE,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """The first truthy value of `condition`; or AssertionError after `deadline` seconds."""
@@ -25,7 +28,7 @@ def wait_until(
 
 async def wait_until_async(
     condition: Callable[[], object],
-    deadline: float = 60.0,
+    deadline: float = PATIENCE,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """`wait_until` for code that shares its event loop with what it waits for."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests.bench.forms import BENTOML, ECHO, INSTANCES, MLFLOW, OPEN_INFERENCE, Form
-from loadtests.bench.places import APPS, Place, free_port, run
+from loadtests.bench.places import APPS, Place, run
 from loadtests.bench.subject import accelerates, start_gateway
+from loadtests.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ MODELS = {
     "hgb": "histogram gradient boosting",
 }
 _INSTALL_SECONDS = 1800
-_PREPARE_SECONDS = 300
+_PREPARE_SECONDS = 900
 
 #: What a server's processes see of this one's environment.
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
@@ -166,14 +165,6 @@ def alone(folder: Path) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def data_rows() -> list[Row]:

@@ -83,7 +83,10 @@ def _sections(found: Soak) -> list[tuple[str, list[Row]]]:
         ("Requests", _requests(found)),
         ("What is recorded", _recorded(found)),
         ("What was done meanwhile", _deeds(found)),
-        ("Memory and descriptors", [_TRENDS, *(_trend(each) for each in found.trends)]),
+        (
+            "Memory and descriptors",
+            [_TRENDS, *(_trend(each, found.judges_growth) for each in found.trends)],
+        ),
     ]
 
 
@@ -151,12 +154,14 @@ def _deeds(found: Soak) -> list[Row]:
 _TRENDS = ("process", "seconds", "first third", "last third", "at most", "peak", "")
 
 
-def _trend(each: Trend) -> Row:
+def _trend(each: Trend, judges: bool) -> Row:
     scale = 1e6 if each.unit == "MB" else 1.0
     form = "{:,.1f} MB" if each.unit == "MB" else "{:,.0f}"
     figures = (form.format(value / scale) for value in (each.early, each.late, each.allowed))
     verdict = "flat" if each.is_flat else "GREW"
     said = verdict if each.is_judged else f"lived less than {SHORTEST:.0f} s"
+    if not judges:
+        said = "not judged in so short a soak"
     peak = form.format(each.peak / scale)
     return (each.what, f"{each.seconds:.0f}", *figures, peak, said)
 

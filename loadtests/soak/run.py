@@ -16,7 +16,7 @@ from loadtests.repository import Clone, Commits, DidNotLand
 from loadtests.soak.audit import FALLBACK_OVERLOAD, Findings, audit
 from loadtests.soak.director import Deeds, Director
 from loadtests.soak.failures import Failures, failures
-from loadtests.soak.flatness import Trend, trends
+from loadtests.soak.flatness import SHORTEST, Trend, trends
 from loadtests.soak.gauge import Sample, look
 from loadtests.soak.ledger import Excuse, Ledger
 from loadtests.soak.logs import defects
@@ -70,8 +70,13 @@ class Soak:
             f"it grew: {each.what}, from {each.early:,.0f} to {each.late:,.0f};"
             f" at most {each.allowed:,.0f} would do"
             for each in self.trends
-            if not each.is_flat
+            if self.judges_growth and not each.is_flat
         ]
+
+    @property
+    def judges_growth(self) -> bool:
+        """Not where it was to be short: what makes it long is a slow machine, and the start."""
+        return self.options.seconds >= SHORTEST
 
 
 async def soak(options: Options, folder: Path, say: Callable[[str], None]) -> Soak:
@@ -99,7 +104,7 @@ async def soak(options: Options, folder: Path, say: Callable[[str], None]) -> So
 
 def _settings(repository: Path) -> dict[str, object]:
     # One that lost its worker has the time to get another: no request is answered late.
-    patient = {"timeout": "10s"}
+    patient = {"timeout": "25s"}
     return {
         "repository": str(repository),
         "baseline": PROD,

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.needs("prometheus"),
     pytest.mark.needs("prometheus-alertmanager"),
     pytest.mark.needs("unshare"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1200),
 ]
 STOOD_IN = {
     *("KeeperRestarts", "FilesNearLimit", "DriftIsBlind", "DriftFallsBehind"),
@@ -67,6 +67,14 @@ class World:
             for alert in self.receiver.told[since:]
             if (alert["labels"]["alertname"], alert["status"]) == (name, "firing")
         ]
+
+    def is_over(self, name: str) -> bool:
+        """Whether the end was told of all that was told of it."""
+        last = {str(alert["labels"]): alert for alert in self.receiver.told}
+        return not any(
+            (alert["labels"]["alertname"], alert["status"]) == (name, "firing")
+            for alert in last.values()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +137,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, page: str) -> Iterator[World
             count = str(len(mishaps.gateways))
             wait_until(
                 lambda: [one["value"][1] for one in prometheus.query(seen)] == [count],
-                60.0,
+                180.0,
                 lambda: prometheus.query(seen),
             )
             mishaps.happen()
@@ -138,6 +146,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, page: str) -> Iterator[World
 
 @pytest.mark.parametrize("name", ORDER)
 def test_an_alert_fires_and_is_told(world: World, name: str) -> None:
+    if name == "GatewayDown":  # as the one that was started anew was: told once, not again
+        wait_until(lambda: world.is_over(name), 180.0, lambda: world.firing(name))
     since = len(world.receiver.told) if name in LATE else 0
     if name in LATE:
         LATE[name](world.mishaps)
@@ -146,7 +156,7 @@ def test_an_alert_fires_and_is_told(world: World, name: str) -> None:
     since = 0 if name in ("RedisAway", "NobodyLeads", "AnswersAreSlow") else since
     wait_until(
         lambda: world.firing(name, since),
-        90.0,
+        300.0,
         lambda: (world.prometheus.query(shortened(expr)), sorted(seen(world))),
     )
     told = world.firing(name, since)[-1]
@@ -180,7 +190,7 @@ def test_what_follows_from_another_alert_is_not_told_beside_it(world: World) -> 
             and alert["status"]["state"] == "suppressed"
         ]
 
-    assert wait_until(suppressed, 60.0)
+    assert wait_until(suppressed, 180.0)
 
 
 def test_all_alerts_are_tried() -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from waiting import wait_until
 
 from gateway.config import load_config
 from gateway.demo.repository import CHALLENGER, PROD
+from loadtests.ports import free_port
 
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"
@@ -235,12 +235,6 @@ def test_the_keys_file_has_the_hashes_of_the_keys(credentials: Path) -> None:
 # What runs inside, run
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def children() -> Iterator[list[subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
@@ -297,7 +291,7 @@ def shares(gateway: Gateway) -> bool:
     return shared.get("trouble", "") is None and "this replica publishes" in gateway.words()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_repository_traffic_redis_and_gateway_do_together_what_the_file_wants(
     tmp_path: Path,
     credentials: Path,
@@ -327,18 +321,18 @@ def test_repository_traffic_redis_and_gateway_do_together_what_the_file_wants(
         gateways.append(gateway)
         gateway.start()
         assert gateway.predict().status_code == 401
-        wait_until(lambda: shares(gateway), 60, gateway.words)
+        wait_until(lambda: shares(gateway), 180, gateway.words)
 
         alive = tmp_path / "alive"
         key = credentials / "keys" / "traffic"
         asking = ["--rate=30", f"--key-file={key}", f"--alive={alive}"]
         traffic = script("traffic.py", remote.path, gateway.url, *asking)
         children.append(traffic)
-        wait_until(alive.exists, 60)
-        wait_until(lambda: {row["branch"] for row in seen(remote)} == {PROD, CHALLENGER}, 60)
-        wait_until(lambda: has_outcomes(remote), 60)
+        wait_until(alive.exists, 180)
+        wait_until(lambda: {row["branch"] for row in seen(remote)} == {PROD, CHALLENGER}, 180)
+        wait_until(lambda: has_outcomes(remote), 180)
         traffic.terminate()
-        assert traffic.wait(20) == 0
+        assert traffic.wait(60) == 0
         assert gateway.stop() == 0
     rows = seen(remote)
     assert {row["status"] for row in rows} == {"ok"}

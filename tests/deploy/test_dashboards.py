@@ -26,11 +26,13 @@ NAMES = ("overview", "branch", "experiment", "resources")
 FILES = {name: Path(dashboards.FOLDER) / f"{name}.json" for name in NAMES}
 DASHBOARDS: dict[str, dict[str, Any]] = {n: json.loads(f.read_text()) for n, f in FILES.items()}
 PROD, EXP, SHADOW, BROKEN = "prod", "exp", "shadow", "broken"
+#: Nobody is to be answered late.
+PATIENT = {"timeout": "20s"}
 BRANCHES: dict[str, dict[str, Any]] = {
-    PROD: {"weight": 50, "memory": "1GiB"},
-    EXP: {"weight": 50},
+    PROD: {"weight": 50, "memory": "1GiB", **PATIENT},
+    EXP: {"weight": 50, **PATIENT},
     SHADOW: {"shadow": True},
-    BROKEN: {"weight": 10},
+    BROKEN: {"weight": 10, **PATIENT},
 }
 VARIABLES = ("job", "branch", "metric", "instance")
 
@@ -173,23 +175,23 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 def _happen(gateway: Gateway, remote: Remote, prometheus: Prometheus, broken: Path) -> None:
     """What the lines of the dashboards stand for, once each; seen before a test asks."""
-    wait_until(lambda: prometheus.query("count_over_time(gateway_ready[1m]) > 4"), 60.0)
+    wait_until(lambda: prometheus.query("count_over_time(gateway_ready[1m]) > 4"), 180.0)
     broken.write_text("fails")
     remote.commit(SHADOW, {"src/note.txt": "other content"})
-    wait_until(lambda: prometheus.query("gateway_branch_ejections_total > 0"), 60.0, gateway.words)
+    wait_until(lambda: prometheus.query("gateway_branch_ejections_total > 0"), 180.0, gateway.words)
     gateway.write(branches={**BRANCHES, PROD: {**BRANCHES[PROD], "weight": 60}})
-    wait_until(lambda: prometheus.query("gateway_drift_psi"), 90.0, gateway.words)
-    wait_until(lambda: prometheus.query("gateway_experiment_log_e_value"), 60.0, gateway.words)
+    wait_until(lambda: prometheus.query("gateway_drift_psi"), 300.0, gateway.words)
+    wait_until(lambda: prometheus.query("gateway_experiment_log_e_value"), 180.0, gateway.words)
 
 
 @pytest.mark.needs("prometheus")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("name", "expr"), QUERIES)
 def test_a_query_returns_series(prometheus: Prometheus, name: str, expr: str) -> None:
     asked = filled(expr)
     # An event is over after a moment: what is asked is whether there was one.
     past = f"last_over_time(({asked})[10m:1s])" if expr in EVENTS else asked
-    wait_until(lambda: prometheus.query(past), 30.0, lambda: asked)
+    wait_until(lambda: prometheus.query(past), 120.0, lambda: asked)
 
 
 EVENTS = {line["expr"] for name in NAMES for line in DASHBOARDS[name]["annotations"]["list"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from ruamel.yaml import YAML
 from waiting import wait_until
 
 from gateway import __version__
+from loadtests.ports import free_port
 
 COMPOSE = ROOT / "deploy" / "compose"
 PINS = ROOT / "deploy" / "image"
@@ -40,7 +40,7 @@ def in_an_image(test: _Test) -> _Test:
     """Marks a test that looks into an image, which is built first."""
     for tool in ("buildah", "bwrap", "debootstrap"):
         pytest.mark.needs(tool)(test)
-    pytest.mark.timeout(1200)(test)
+    pytest.mark.timeout(3600)(test)
     return test
 
 
@@ -57,12 +57,6 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
 def image(builder: Builder) -> Iterator[Image]:
     with builder.opened() as image:
         yield image
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -271,7 +265,7 @@ def test_it_serves_the_demonstration_and_ends_in_order(
     )
     containers.append(gateway)
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: answers(f"{url}/readyz"), 120, gateway.words)
+    wait_until(lambda: answers(f"{url}/readyz"), 240, gateway.words)
     assert users_of(gateway.inside()) == {"10001 10001 10001 10001"}
     assert len(gateway.inside()) > 4  # tini, the front, its monitor and workers
 
@@ -298,7 +292,7 @@ def test_it_serves_the_demonstration_and_ends_in_order(
         run(["git", "-C", clone, "fetch", "--quiet"])
         return run(["git", "-C", clone, "ls-tree", "-r", "--name-only", "prod", "monitoring/"])
 
-    wait_until(lambda: "monitoring/predictions/prod/" in rows(), 60, traffic.words)
+    wait_until(lambda: "monitoring/predictions/prod/" in rows(), 240, traffic.words)
     assert traffic.stop() == 0
     assert gateway.stop() == 0, gateway.words()
     dead = image.command(*check[1:], entry=check[:1], readable=mounts)
@@ -308,6 +302,6 @@ def test_it_serves_the_demonstration_and_ends_in_order(
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=30).status_code == 200
     except httpx.TransportError:
         return False

@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, P
                 contrasts = gateway.get("/experiment").json()["contrasts"]
                 return bool(drift and drift["window_end"] and contrasts)
 
-            wait_until(measured, 60.0, gateway.words)
+            wait_until(measured, 240.0, gateway.words)
         yield gateway, folder
     finally:
         gateway.kill()
@@ -76,7 +76,7 @@ def test_a_command_of_the_runbook_works(place: tuple[Gateway, Path], command: st
         env={**os.environ, **said, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

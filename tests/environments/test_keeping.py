@@ -68,7 +68,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def said_by(equipment: Equipment, code: str) -> str:
     """What the environment's Python prints."""
     command = [equipment.interpreter.python, "-I", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     return done.stdout.strip()
 
 

@@ -40,7 +40,7 @@ def test_kubernetes_knows_every_field(version: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=280,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -60,7 +60,7 @@ def test_a_field_that_kubernetes_does_not_know_would_be_seen(tmp_path: Path) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=280,
     )
     assert done.returncode == 1
     assert "podManagmentPolicy" in done.stdout + done.stderr
@@ -78,7 +78,7 @@ def test_checkov_finds_what_is_accepted_with_a_reason_and_nothing_else(tmp_path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     found = json.loads(done.stdout)
     assert found["summary"]["parsing_errors"] == 0

@@ -59,7 +59,7 @@ def test_an_edit_of_the_config_map_is_in_force_without_a_restart(
     for weight in (50, 20):
         branches = {"prod": {"weight": 100 - weight}, "ab-test": {"weight": weight}}
         mounted.put(json.dumps({**gateway.settings, "branches": branches}))
-        wait_until(lambda w=weight: shares(gateway)[1] == w / 100, 20.0, gateway.words)  # type: ignore[misc]
+        wait_until(lambda w=weight: shares(gateway)[1] == w / 100, describe=gateway.words)  # type: ignore[misc]
 
 
 @pytest.mark.needs("helm")
@@ -78,5 +78,5 @@ def test_the_probes_of_the_chart_ask_what_a_gateway_on_its_file_answers(
         "containers"
     ]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        answer = httpx.get(gateway.url + container[probe]["httpGet"]["path"], timeout=10)
+        answer = httpx.get(gateway.url + container[probe]["httpGet"]["path"], timeout=60)
         assert answer.status_code == 200

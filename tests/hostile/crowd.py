@@ -87,17 +87,21 @@ class Crowd:
         for name, model in models(self.places).items():
             self.remote.commit(name, {"models/model.joblib": model})
         self.names = [*codes, *models(self.places)]
-        settings: dict[str, dict[str, Any]] = {name: {"weight": 0} for name in self.names}
+        patient = {"timeout": "10s"}
+        settings: dict[str, dict[str, Any]] = {
+            name: {"weight": 0, **patient} for name in self.names
+        }
         settings["fills_memory"]["memory"] = "300MiB"
         self.gateway = Gateway(
             folder / "g",
             self.remote,
-            {"prod": {"weight": 1}, **settings},
+            {"prod": {"weight": 1, **patient}, **settings},
             environ={"GATEWAY_PASSWORD": "to be read by nobody"},
             state_dir=str(self.places.state),
             access={"anonymous": ["predict", "override", "read"]},
             limits={"worker_scratch": "8MiB"},
-            monitoring={"target": "none"},
+            # So that there always is an open chunk to be after.
+            monitoring={"target": "none", "flush": "1h"},
             spare_workers=0,
         )
         self.gateway.prefix = prefix
@@ -106,7 +110,7 @@ class Crowd:
 
     def start(self) -> None:
         self.gateway.start()
-        wait_until(self._all_tried, 60.0, self.gateway.words)
+        wait_until(self._all_tried, 240.0, self.gateway.words)
         self.pid = self.worker("prod")
         self.gateway.predict()
         wait_until(self.chunks, describe=self.gateway.words)

@@ -16,7 +16,10 @@ from hostile.crowd import Crowd
 from hostile.without_landlock import PREFIX
 from waiting import wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's"),
+    pytest.mark.timeout(900),
+]
 
 NOT_PERMITTED = "PermissionError"
 WITH, WITHOUT = "with every layer", "without Landlock"

@@ -11,7 +11,7 @@ from leftovers import ROOT, interrupted, left_behind
 
 from loadtests.bench.records import Results
 
-pytestmark = [pytest.mark.needs("wrk"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("wrk"), pytest.mark.timeout(1200)]
 
 
 def bench(folder: Path, *arguments: str) -> list[str]:
@@ -25,7 +25,7 @@ def test_a_small_race_measures_checks_and_writes_its_page(tmp_path: Path) -> Non
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=1100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -55,7 +55,7 @@ def test_each_branch_is_asked_by_users_of_its_own(branch: str) -> None:
 
 
 @pytest.mark.needs("wrk")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_all_of_it_runs_in_small_and_leaves_nothing_behind(tmp_path: Path) -> None:
     done = subprocess.run(
         [
@@ -65,7 +65,7 @@ def test_all_of_it_runs_in_small_and_leaves_nothing_behind(tmp_path: Path) -> No
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.needs("wrk")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("own", [[], ["--own"]])
 def test_reloads_under_load_fail_no_request_and_take_a_spare(
     tmp_path: Path, own: list[str]
@@ -23,7 +23,7 @@ def test_reloads_under_load_fail_no_request_and_take_a_spare(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=880,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ from leftovers import ROOT, interrupted, left_behind
 
 from loadtests.soak.plan import Deed
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 def soak(folder: Path, *arguments: str) -> list[str]:
@@ -28,7 +28,7 @@ def test_a_small_soak_does_everything_and_finds_every_answer_recorded_once(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1100,
         check=False,
     )
     # How large a crowd fills the queues depends on the machine; all else must be right on any.

@@ -75,6 +75,15 @@ def test_a_sound_soak_passes_and_says_its_figures() -> None:
         assert line in text, text
 
 
+def test_a_soak_that_was_to_be_short_judges_no_growth_however_long_it_took() -> None:
+    found = sound()
+    _grow(found)
+    found.options = Options(18.0, 42, 8)
+    assert found.all_problems() == []
+    assert "| monitor: RSS | 299 | " in page(found, "now")
+    assert "GREW" not in page(found, "now") + terminal(found)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

@@ -27,7 +27,7 @@ print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).rea
 
 @pytest.mark.needs("cyclonedx-py")
 @pytest.mark.needs("pyproject-build")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_it_names_the_gateway_and_all_that_it_needs_and_is_valid(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -272,7 +272,7 @@ def test_a_browser_without_a_network_shows_all_of_it_and_complains_of_nothing(
         ],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=True,
     )
     assert "CONSOLE" not in done.stderr, done.stderr

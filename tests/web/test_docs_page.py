@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,14 +118,10 @@ def test_the_browser_may_load_nothing_from_elsewhere(served: Gateway) -> None:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
+    from browsing import chromium
 
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
+    with chromium() as found:
+        yield found
 
 
 #: Wide, dark, and a phone.
@@ -137,13 +132,14 @@ LOOKS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_page_is_good_in_a_browser(served: Gateway, browser: Any, look: dict[str, Any]) -> None:
     from axe_playwright_python.sync_playwright import Axe
+    from browsing import patient
 
-    view = browser.new_page(**look)
+    view = patient(browser.new_context(**look))
     said: list[str] = []
     asked: list[str] = []
     view.on("console", lambda message: said.append(message.text))
@@ -158,18 +154,19 @@ def test_the_page_is_good_in_a_browser(served: Gateway, browser: Any, look: dict
     view.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert view.evaluate("document.documentElement.scrollWidth") <= look["viewport"]["width"]
     # axe brings its own script into the page, which the page's policy forbids all others.
-    free = browser.new_context(bypass_csp=True, **look).new_page()
+    free = patient(browser.new_context(bypass_csp=True, **look))
     free.goto(f"{served.url}/docs")
     free.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     found = Axe().run(free)
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.needs("chromium")
 def test_a_route_is_found_and_its_command_copied_by_keyboard(served: Gateway, browser: Any) -> None:
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    view = context.new_page()
+    from browsing import patient
+
+    view = patient(browser.new_context(permissions=["clipboard-read", "clipboard-write"]))
     view.goto(f"{served.url}/docs")
     view.keyboard.press("Tab")
     assert view.evaluate("document.activeElement.className") == "skip"
@@ -180,7 +177,7 @@ def test_a_route_is_found_and_its_command_copied_by_keyboard(served: Gateway, br
     view.keyboard.type(" and no such thing")
     assert view.locator("#nothing").is_visible()
     view.goto(f"{served.url}/docs#healthz")
-    assert view.locator("#healthz").is_visible()
+    view.locator("#healthz").wait_for()  # the page hears of its new address in a later turn
     view.locator("#healthz button.copy").first.focus()
     view.keyboard.press("Enter")
     view.locator("#spoken", has_text="Copied").wait_for(state="attached")

@@ -10,7 +10,7 @@ from schemathesising import findings, gateway_in
 
 
 @pytest.mark.needs("st")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_schemathesis_finds_nothing(tmp_path: Path, gateways: list[Gateway]) -> None:
     gateway = gateway_in(tmp_path)
     gateways.append(gateway)

@@ -33,7 +33,7 @@ PROD = Branch("prod")
 DEV = Branch("dev")
 #: Workers around which nothing is: what branches do here is seen by marks they leave elsewhere.
 UNCONTAINED = Launch(grace=2.0, containment=Containment("off"))
-QUICK = Patience(load=20.0, frame=20.0, first_wait=0.02, longest_wait=0.1)
+QUICK = Patience(load=120.0, frame=60.0, first_wait=0.02, longest_wait=0.1)
 
 
 def sin(name: str) -> str:
@@ -153,7 +153,7 @@ class World:
             serving = state["serving"] and state["serving"]["commit"] == move.commit
             return bool(serving) or state["quarantined"] == move.fingerprint
 
-        await wait_until_async(done, describe=lambda: (self.state(move.branch), self.logs))
+        await wait_until_async(done, 120.0, lambda: (self.state(move.branch), self.logs))
         return self.state(move.branch)
 
     def submit(
@@ -161,7 +161,7 @@ class World:
         rows: object,
         branch: Branch = PROD,
         *,
-        timeout: float = 10.0,
+        timeout: float = 60.0,
         count: int | None = None,
         unit: str | None = None,
         hurried: bool = False,

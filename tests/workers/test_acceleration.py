@@ -56,6 +56,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from threadpoolctl import threadpool_limits
 from waiting import wait_until, wait_until_async
 from workers.fleets import PROD, running, sin, snapshot
 
@@ -76,7 +77,9 @@ NOWHERE = Path("/nowhere")
 def _same_sklearn() -> Iterator[None]:
     """Looking at a model sets scikit-learn up for a worker; here it is shared with other tests."""
     before = sklearn.get_config()
-    yield
+    # As in a worker. On a busy machine several threads mostly wait for one another.
+    with threadpool_limits(1, user_api="openmp"):
+        yield
     sklearn.set_config(**before)
 
 

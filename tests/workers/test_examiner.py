@@ -29,7 +29,7 @@ def predict(model, rows):
 GOLDEN = json.dumps({"instances": [["g"]], "predictions": ["g"]})
 USERS = ["ada", "ben", "cyn", "dan", "eve"]
 #: Nothing happens by itself.
-SLOW = Patience(load=20.0, frame=60.0, first_wait=1000.0, longest_wait=1000.0)
+SLOW = Patience(load=60.0, frame=60.0, first_wait=1000.0, longest_wait=1000.0)
 
 
 class Flag:
@@ -208,12 +208,12 @@ def test_a_branch_that_answers_too_late_is_ejected_and_who_waits_for_it_is_told(
     tmp_path: Path,
 ) -> None:
     async def story() -> None:
-        branches = {PROD: BranchConfig.model_validate({"timeout": "200ms"})}
+        branches = {PROD: BranchConfig.model_validate({"timeout": "1s"})}
         async with running(tmp_path, patience=SLOW, branches=branches) as world:
             await world.settled(serving_code(tmp_path, sin("sleeps")))
             gates = [tmp_path / user for user in USERS]
             for gate, user in zip(gates, USERS, strict=True):
-                late = world.submit([[str(gate)]], timeout=0.2, unit=user)
+                late = world.submit([[str(gate)]], timeout=1.0, unit=user)
                 await wait_until_async(gate.with_suffix(".begun").exists)
                 if gate is gates[-1]:
                     told = world.submit([[0]], timeout=50.0, unit="told")
@@ -223,7 +223,7 @@ def test_a_branch_that_answers_too_late_is_ejected_and_who_waits_for_it_is_told(
                 if gate is not gates[-1]:
                     gate.touch()
                     await wait_until_async(lambda: not world.slot()._seats[0].worker.busy)
-            with pytest.raises(NotReady, match=r"ejected after .*: no answer within 0\.2 s"):
+            with pytest.raises(NotReady, match=r"ejected after .*: no answer within 1 s"):
                 await told
             assert ejected(world) == 1
             assert world.slot().queue_rows == 1
@@ -237,14 +237,14 @@ def test_a_branch_that_answers_too_late_is_ejected_and_who_waits_for_it_is_told(
 
 def test_one_request_that_hangs_ejects_nobody_however_many_wait_behind_it(tmp_path: Path) -> None:
     async def story() -> None:
-        branches = {PROD: BranchConfig.model_validate({"timeout": "200ms"})}
+        branches = {PROD: BranchConfig.model_validate({"timeout": "1s"})}
         async with running(tmp_path, patience=SLOW, branches=branches) as world:
             await world.settled(serving_code(tmp_path, sin("sleeps")))
             assert await world.ask([[0]]) == [0]
             gate = tmp_path / "gate"
-            hanging = world.submit([[str(gate)]], timeout=0.2, unit="mallory")
+            hanging = world.submit([[str(gate)]], timeout=1.0, unit="mallory")
             await wait_until_async(gate.with_suffix(".begun").exists)
-            behind = [world.submit([[0]], timeout=0.2, unit=user) for user in USERS * 3]
+            behind = [world.submit([[0]], timeout=1.0, unit=user) for user in USERS * 3]
             late = await asyncio.gather(hanging, *behind, return_exceptions=True)
             assert all(isinstance(error, DeadlineExceeded) for error in late)
             assert world.slot().failures.ejection.failures == 16
@@ -265,7 +265,7 @@ def test_a_worker_that_hangs_on_a_probe_row_is_replaced_and_the_branch_left_out(
     """The first request hangs, and the row that must work does too."""
 
     async def story() -> None:
-        branches = {PROD: BranchConfig.model_validate({"timeout": "200ms", "workers": 2})}
+        branches = {PROD: BranchConfig.model_validate({"timeout": "1s", "workers": 2})}
         async with running(tmp_path, patience=QUICK, branches=branches) as world:
             flag = tmp_path / "hang"
             code = (
@@ -276,7 +276,7 @@ def test_a_worker_that_hangs_on_a_probe_row_is_replaced_and_the_branch_left_out(
             move = snapshot(tmp_path, {"src/serve.py": code, "metrics/golden.json": GOLDEN})
             await world.settled(move)
             flag.touch()
-            asked = [world.submit([["x"]], timeout=0.2, unit="ada") for _ in range(5)]
+            asked = [world.submit([["x"]], timeout=1.0, unit="ada") for _ in range(5)]
             await asyncio.gather(*asked, return_exceptions=True)
             # Both are stuck with requests; let one go for the probe, and hang again.
             world.slot()._seats[0].worker.kill()
@@ -320,8 +320,9 @@ def test_a_swap_in_the_middle_of_a_probe_leaves_no_worker_behind(tmp_path: Path)
             await world.settled(constant(tmp_path, 7))
             assert json.loads((await waiting).predictions) == [7]
             slot.give_back(seat)
-            await wait_until_async(lambda: seat.worker.ended)
-            assert world.exits("retired") == 1
+            # Counted once it has been buried, which comes after its end.
+            await wait_until_async(lambda: world.exits("retired") == 1)
+            assert seat.worker.ended
 
     asyncio.run(story())
 

@@ -156,7 +156,7 @@ def test_what_is_late_behind_a_slow_one_of_its_frame_is_not_computed(tmp_path: P
             world.slot()._seats[0].most = 3  # as after quick answers
             gate, never = tmp_path / "gate", tmp_path / "never"
             slow = world.submit([[str(gate)]])
-            late = world.submit([[str(never)]], timeout=0.05)
+            late = world.submit([[str(never)]], timeout=0.5)
             last = world.submit([[0]])
             with pytest.raises(DeadlineExceeded, match="prod: no answer within the branch's"):
                 await late
