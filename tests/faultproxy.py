@@ -20,8 +20,6 @@ class FaultProxy:
         self._target = target
         self._guard = threading.Lock()
         self._listener: socket.socket | None = None
-        #: Has the port also while nobody listens: else somebody else might get it.
-        self._kept: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self.port = 0
         #: Seconds that each piece takes more, both ways.
@@ -44,8 +42,6 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
-        if self._kept is not None:
-            self._kept.close()
 
     def cut(self) -> None:
         """Every connection breaks, and new ones are refused."""
@@ -55,8 +51,7 @@ class FaultProxy:
             # Else the thread that accepts would have one more.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-            # Nobody else is to get the port meanwhile.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            listener.close()
         self.break_connections()
 
     def break_connections(self) -> None:
@@ -122,14 +117,6 @@ class FaultProxy:
             self._open -= {here, there}
         _end(here)
         _end(there)
-
-
-def _keeping() -> tuple[socket.socket, int]:
-    """A socket that keeps its port until it is closed, and the port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    # One that the system chose is given back as soon as nobody listens.
-    return socket.create_server(("127.0.0.1", port)), port
 
 
 def _end(one: socket.socket) -> None:

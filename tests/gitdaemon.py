@@ -30,23 +30,7 @@ def git_daemon(remote: Remote, environment: Mapping[str, str]) -> Iterator[int]:
     """The port of a daemon that serves the remote as a forge does, for reading and pushing."""
     port = free_port()
     person(remote.path, "config", "uploadpack.allowFilter", "true")
-    for _ in range(5):
-        port = _free_port()
-        child = _started(port, remote, environment)
-        try:
-            wait_until(lambda: child.poll() is not None or _answers(port))  # noqa: B023
-            if child.poll() is None:
-                yield port
-                return
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, 15)
-            child.wait()
-    raise AssertionError("git daemon ended at once, five times: at each port was somebody else")
-
-
-def _started(port: int, remote: Remote, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [
             "git",
             "-c",
@@ -63,6 +47,12 @@ def _started(port: int, remote: Remote, environment: Mapping[str, str]) -> subpr
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    try:
+        wait_until(lambda: _answers(port), describe=child.poll)
+        yield port
+    finally:
+        os.killpg(child.pid, 15)
+        child.wait()
 
 
 class BreakingLine(socketserver.ThreadingTCPServer):

@@ -36,14 +36,13 @@ class SshServer:
         plain.mkdir()
         shutil.copy(self.key_file.with_suffix(".pub"), plain / "authorized_keys")
         shutil.copy(host_key, plain / "host")
-        self._settings = (
-            f"ListenAddress 127.0.0.1\nHostKey {plain}/host\n"
+        (plain / "config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {plain}/host\n"
             f"AuthorizedKeysFile {plain}/authorized_keys\nPidFile none\n"
             "UsePAM no\nStrictModes no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
             "AcceptEnv GIT_PROTOCOL\n"
         )
-        self._host = host_key.with_suffix(".pub").read_text()
         self._config = plain / "config"
         self._words = plain / "words"
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,35 +56,23 @@ class SshServer:
         # By its whole path: it starts itself anew for every caller.
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
         assert program is not None
-        for _ in range(5):
-            self._start(program)
-            wait_until(lambda: self._ended() or self._answers(), describe=self._words.read_text)
-            if not self._ended():
-                return self
-        raise AssertionError(f"at each port was somebody else: {self._words.read_text()}")
-
-    def _start(self, program: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.known_hosts_file.write_text(f"[127.0.0.1]:{self.port} {self._host}")
-        self._config.write_text(f"Port {self.port}\n{self._settings}")
         with self._words.open("wb") as words:
             self._process = subprocess.Popen(
                 [program, "-D", "-e", "-f", str(self._config)],
                 stderr=words,
                 start_new_session=True,
             )
-
-    def _ended(self) -> bool:
-        assert self._process is not None
-        return self._process.poll() is not None
+        wait_until(self._answers, describe=self._words.read_text)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None and not self._ended():
+        if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(60)
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._words.read_text()
         with socket.socket() as caller:
             return caller.connect_ex(("127.0.0.1", self.port)) == 0
 
