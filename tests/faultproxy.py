@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+from ports import free_port
+
 _PIECE = 65536
 
 
@@ -68,8 +70,9 @@ class FaultProxy:
             self.break_connections()
         if self._listener is not None:
             return
+        # The same after each cut, and nobody's meanwhile.
+        self.port = self.port or free_port()
         listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
         with self._guard:
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()

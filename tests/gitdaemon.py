@@ -15,14 +15,8 @@ from contextlib import contextmanager
 
 from gitrepo import Remote
 from gitrepo import git as person
+from ports import free_port
 from waiting import wait_until
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _answers(port: int) -> bool:
@@ -33,7 +27,7 @@ def _answers(port: int) -> bool:
 @contextmanager
 def git_daemon(remote: Remote, environment: Mapping[str, str]) -> Iterator[int]:
     """The port of a daemon that serves the remote as a forge does, for reading and pushing."""
-    port = _free_port()
+    port = free_port()
     person(remote.path, "config", "uploadpack.allowFilter", "true")
     child = subprocess.Popen(
         [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from ports import free_port
 from waiting import wait_until
 
 
 def free_address() -> str:
     """An address of this machine where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 class _Server:

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from ports import free_port
 from waiting import wait_until
 
 
@@ -26,8 +27,7 @@ class SshServer:
         host_key = self.folder / "host"
         for key in (self.key_file, host_key):
             new_key(key)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         public = host_key.with_suffix(".pub").read_text()
         self.known_hosts_file.write_text(f"[127.0.0.1]:{self.port} {public}")
         # sshd's own configuration has no way to quote a percent sign.

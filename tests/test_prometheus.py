@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gitrepo import Remote
+from ports import free_port
 from running import Gateway, serve_py
 from waiting import wait_until
 
@@ -25,8 +25,7 @@ def gateway(tmp_path: Path, remote: Remote, gateways: list[Gateway]) -> Gateway:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, gateway: Gateway) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = tmp_path / "prometheus.yml"
     target = gateway.url.removeprefix("http://")
     scrape = {"job_name": "gateway", "static_configs": [{"targets": [target]}]}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 from following import Session, alike, steps
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "deploy" / "tutorial.md").read_text()
@@ -22,13 +22,6 @@ PERSON = {
 }
 #: What the page says to do where the gateway's own commit came in between.
 AGAIN = "git pull --quiet --no-rebase --no-edit origin prod\ngit push --quiet origin prod\ncd ..\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.needs("curl")

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 from gitrepo import Remote, git
 from imagebuild import ROOT
+from ports import free_port
 from redis import Redis
 from redis.exceptions import RedisError
 from ruamel.yaml import YAML
@@ -233,12 +233,6 @@ def test_the_keys_file_has_the_hashes_of_the_keys(credentials: Path) -> None:
 
 
 # What runs inside, run
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from imagebuild import (
     run,
     users_of,
 )
+from ports import free_port
 from ruamel.yaml import YAML
 from waiting import wait_until
 
@@ -57,12 +57,6 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
 def image(builder: Builder) -> Iterator[Image]:
     with builder.opened() as image:
         yield image
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture
