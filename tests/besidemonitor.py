@@ -69,7 +69,7 @@ class BesideMonitor:
         """SIGTERM; its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.process.wait(90)
 
     def kill(self) -> None:
         """As the kernel does when memory runs out."""

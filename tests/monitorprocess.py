@@ -110,7 +110,7 @@ class MonitorProcess:
     def finish(self) -> int:
         """End its input and wait for it; the exit code."""
         assert self.process is not None
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=90)
         return self.process.returncode
 
     def waiting(self) -> list[Path]:

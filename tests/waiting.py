@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+#: Seconds for what takes a few of them where nothing else runs: many tests run at once.
+PATIENCE = 60.0
+
 
 def wait_until(
     condition: Callable[[], object],
-    deadline: float = 20.0,
+    deadline: float = PATIENCE,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """The first truthy value of `condition`; or AssertionError after `deadline` seconds."""
@@ -25,7 +28,7 @@ def wait_until(
 
 async def wait_until_async(
     condition: Callable[[], object],
-    deadline: float = 20.0,
+    deadline: float = PATIENCE,
     describe: Callable[[], object] | None = None,
 ) -> object:
     """`wait_until` for code that shares its event loop with what it waits for."""
