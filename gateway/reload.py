@@ -25,6 +25,8 @@ from gateway.workers.fleet import Fleet
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 1.0
+#: Seconds after which what changed is to be the same still.
+_STANDS = 0.2
 
 
 class Reload:
@@ -78,8 +80,14 @@ class Reload:
 
     async def run(self) -> None:
         """Look each second; the newest file wins over one that still waits."""
+        candidate: bytes | None = None
         while True:
             content = await asyncio.to_thread(self._source.content)
+            stands, candidate = content == candidate, content
+            if content != self._seen and not stands:
+                # Whoever writes it may not be at its end yet, and half of it is another file.
+                await asyncio.sleep(min(_STANDS, _LOOK_EVERY))
+                continue
             if content != self._seen:
                 self._seen = content
                 await self._changed()

@@ -34,8 +34,12 @@ class KeysFile:
         self.entries = [one for one in self.entries if one["sha256"] != digest]
 
     def write(self) -> None:
+        self.put(json.dumps({"keys": self.entries}, indent=1))
+
+    def put(self, text: str) -> None:
+        """Have the file say this, at once."""
         beside = self.path.with_name(f"{self.path.name}.new")
-        beside.write_text(json.dumps({"keys": self.entries}, indent=1))
+        beside.write_text(text)
         beside.replace(self.path)
 
 

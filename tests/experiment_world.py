@@ -14,6 +14,7 @@ import heapq
 import itertools
 import json
 import random
+import signal
 import time
 import uuid
 from collections import deque
@@ -24,7 +25,7 @@ from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from running import Gateway
-from waiting import wait_until
+from waiting import wait_until, wait_until_async
 
 #: How long outcomes count, of every metric here, in seconds.
 WINDOW = 5.0
@@ -108,6 +109,7 @@ class World:
         self._quiet.set()
         self.lost = 0
         self.answered = 0
+        self._under_way = 0
 
     def _address(self) -> str:
         """Where the next connection goes."""
@@ -131,7 +133,7 @@ class World:
             )
             return status if right else None
 
-        status = await asyncio.to_thread(wait_until, found, 60.0, self.gateway.words)
+        status = await asyncio.to_thread(wait_until, found, 120.0, self.gateway.words)
         assert isinstance(status, dict)
         self.note_epoch(status, weights)
 
@@ -179,6 +181,7 @@ class World:
         headers["User-Agent"] = "a-robot/1.0" if visit.robot else "people"
         said = {"unit": visit.unit, "rows": len(visit.instances), "robot": visit.robot}
         sent = time.time()
+        self._under_way += 1
         try:
             body = {"instances": visit.instances}
             status, answer = await connection.post("/predict", body, headers)
@@ -187,6 +190,8 @@ class World:
             self.note("lost", sent=sent, **said)
             await asyncio.sleep(0)
             return False
+        finally:
+            self._under_way -= 1
         self.answered += 1
         self.note("asked", sent=sent, answered=time.time(), status=status, answer=answer, **said)
         if status == 200:
@@ -265,7 +270,7 @@ class World:
         if not self._untold:
             self._quiet.set()
 
-    async def all_told(self, deadline: float = 120.0) -> None:
+    async def all_told(self, deadline: float = 300.0) -> None:
         async with asyncio.timeout(deadline):
             await self._quiet.wait()
 
@@ -274,12 +279,27 @@ class World:
     async def kill_front(self) -> None:
         """With requests under way; outcomes rest, since nobody can tell which were taken."""
         async with self._telling:
+            await self._teller.close()
+            await self._until_all_wait()
             self._up.clear()
             self.note("killed", who="front")
-            await self._teller.close()
             await asyncio.to_thread(self.gateway.kill)
             await asyncio.to_thread(self.gateway.start)
             self._up.set()
+
+    async def _until_all_wait(self) -> None:
+        """Every connection has a request under way, and none of them is answered any more."""
+        process = self.gateway.process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        seen = -1
+
+        def is_still() -> bool:
+            nonlocal seen
+            before, seen = seen, self.answered
+            return self._under_way == CONNECTIONS and seen == before
+
+        await wait_until_async(is_still, describe=self.gateway.words)
 
 
 def _uuid7(rng: random.Random) -> uuid.UUID:

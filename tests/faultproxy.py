@@ -70,8 +70,9 @@ class FaultProxy:
             self.break_connections()
         if self._listener is not None:
             return
-        listener = socket.create_server(("127.0.0.1", self.port or free_port()))
-        self.port = listener.getsockname()[1]
+        # The same after each cut, and nobody's meanwhile.
+        self.port = self.port or free_port()
+        listener = socket.create_server(("127.0.0.1", self.port))
         with self._guard:
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()

@@ -16,6 +16,9 @@ _PERSON = {
     "GIT_CONFIG_NOSYSTEM": "1",
 }
 
+#: Of a person's pushes: a gateway that has rows each second is often first where git is slow.
+_TRIES = 200
+
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     """Run git in `folder` as a person; its standard output, stripped."""
@@ -77,7 +80,7 @@ class Remote:
 
     def _push(self, branch: str, change: Callable[[], object], start: str | None = None) -> str:
         """Make a change on the branch as it is now and push it; again if the branch moved."""
-        for _ in range(10):
+        for _ in range(_TRIES):
             self.checkout(branch, start)
             change()
             try:
@@ -88,7 +91,7 @@ class Remote:
                     continue
                 raise
             return git(self.person, "rev-parse", "HEAD")
-        raise AssertionError(f"{branch} moved under ten pushes in a row")
+        raise AssertionError(f"{branch} moved under {_TRIES} pushes in a row")
 
     def checkout(self, branch: str, start: str | None = None) -> None:
         """Put the person's clone on the branch as the remote has it now."""
@@ -144,7 +147,7 @@ class Remote:
 
         `change` returns the new tip, or "" to delete the branch; the tips before and after.
         """
-        for _ in range(10):
+        for _ in range(_TRIES):
             git(self.person, "fetch", "--quiet", "--prune", "origin")
             before = git(self.person, "rev-parse", f"origin/{branch}")
             after = change(before)
@@ -156,7 +159,7 @@ class Remote:
                     continue
                 raise
             return before, after
-        raise AssertionError(f"{branch} moved under ten pushes in a row")
+        raise AssertionError(f"{branch} moved under {_TRIES} pushes in a row")
 
     def revert(self, branch: str, commit: str = "HEAD") -> str:
         """A person reverts a commit (of a merge, its first parent stays) and pushes."""

@@ -130,7 +130,9 @@ class Mishaps:
     ) -> Gateway:
         contained = {"sandbox": "off"}  # its branches are told what to do by files
         settings = {"spare_workers": 0, "listen": free_address(), **contained, **settings}
-        return Gateway(self._folder / name, remote, branches, **settings)
+        # Not what tests have else: of some it is too little, and that is told.
+        hurried = {one: {"timeout": "2s", **said} for one, said in branches.items()}
+        return Gateway(self._folder / name, remote, hurried, **settings)
 
     def _of_main(self) -> dict[str, Any]:
         edges = {name: number / 100 for number, name in enumerate([*WEIGHTS, "shadow", "hoards"])}

@@ -117,7 +117,7 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """For what a test itself asks of it; it does not introduce itself."""
         path = str(self.socket)
-        return redis.Redis(unix_socket_path=path, socket_timeout=10, protocol=2, driver_info=None)
+        return redis.Redis(unix_socket_path=path, socket_timeout=30, protocol=2, driver_info=None)
 
     def words(self) -> str:
         return (self.folder / "words").read_text(errors="replace")
@@ -137,7 +137,7 @@ class RedisServer:
         try:
             with self.client() as client:
                 return bool(client.ping())
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
 
 

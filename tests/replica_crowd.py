@@ -71,7 +71,7 @@ class Crowd(World):
             )
             return found if right and len({page["epoch"] for page in found}) == 1 else None
 
-        found = await asyncio.to_thread(wait_until, pages, 60.0, self.replicas.words)
+        found = await asyncio.to_thread(wait_until, pages, 120.0, self.replicas.words)
         assert isinstance(found, list)
         self.note_epoch(found[0], weights)
 
@@ -96,7 +96,7 @@ class Crowd(World):
     async def more(self, count: int) -> None:
         """Until so many requests more are answered, or nobody asks any more."""
         wanted = self.answered + count
-        await wait_until_async(lambda: self.answered >= wanted or self.is_over, 60.0)
+        await wait_until_async(lambda: self.answered >= wanted or self.is_over, 120.0)
 
     async def kill(self, front: Gateway) -> None:
         """With requests under way; outcomes rest, since nobody can tell which were taken."""
@@ -131,7 +131,7 @@ class Truth:
             rows = [row for branch in BRANCHES for row in recorded(remote, branch)]
             return rows if self.ids <= {row["request_id"] for row in rows} else None
 
-        rows = wait_until(pushed, 90.0, replicas.words)
+        rows = wait_until(pushed, 120.0, replicas.words)
         assert isinstance(rows, list)
         self.rows: list[dict[str, str]] = rows
         self.found = recomputed.told(log, KEY.encode(), rows, WINDOW)
@@ -149,7 +149,7 @@ class Truth:
         assert len(shown) == len(self.contrasts)
         for one in self.contrasts:
             check_contrast(shown[one.fingerprints[1]], one)
-        wait_until(lambda: told_by_rows(self.remote) == self._same()["contrasts"], 60.0)
+        wait_until(lambda: told_by_rows(self.remote) == self._same()["contrasts"], 120.0)
 
     def check_rows(self) -> None:
         """Every answered request once, with each of its rows once, in one segment."""
@@ -201,7 +201,7 @@ class Truth:
 
     def read_out(self) -> dict[str, Any]:
         """The one that all replicas give, once it has everything and all of it counts."""
-        found = wait_until(self._mature, 90.0, self._why)
+        found = wait_until(self._mature, 120.0, self._why)
         assert isinstance(found, dict)
         return found
 

@@ -19,6 +19,7 @@ from gitrepo import Remote
 from redisserver import RedisServer
 from running import Gateway
 from waiting import wait_until
+from workers.fleets import alive
 
 from gateway.shared.door import Door, SharedAway
 from gateway.shared.lease import DEAD_AFTER
@@ -95,11 +96,21 @@ class Replicas:
         self.up.remove(front)
         front.kill()
 
+    def kill_all_of(self, front: Gateway) -> None:
+        """kill -9 of each of its processes, before one of them could end in order."""
+        assert front.process is not None
+        children = [pid for pid, _ in _children(front.process.pid)]
+        self.kill(front)
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(alive, children)))
+
     def monitor(self, front: Gateway) -> int:
         """The pid of its monitor, once it runs; by the process tree: a frozen front is mute."""
         assert front.process is not None
         pid = front.process.pid
-        found = wait_until(lambda: _monitors_of(pid), 30.0, front.words)
+        found = wait_until(lambda: _monitors_of(pid), 60.0, front.words)
         assert isinstance(found, list)
         return int(found[0])
 
@@ -135,7 +146,7 @@ class Replicas:
         before = [line.lost for line in lines]
         wait_until(
             lambda: all(line.lost >= was + 3 for line, was in zip(lines, before, strict=True)),
-            30.0,
+            60.0,
         )
 
     # What they say
@@ -190,7 +201,7 @@ class Replicas:
     def shared(self, front: Gateway) -> dict[str, Any]:
         """What the front says of the others."""
 
-        found = wait_until(lambda: front.get("/branches").json().get("shared"), 30.0, front.words)
+        found = wait_until(lambda: front.get("/branches").json().get("shared"), 60.0, front.words)
         assert isinstance(found, dict)
         return found
 
@@ -199,7 +210,7 @@ class Replicas:
 
     def until_degraded(self) -> list[str]:
         """Every replica says that it is, and why."""
-        wait_until(lambda: all(self.troubles()), 30.0, self.troubles)
+        wait_until(lambda: all(self.troubles()), 60.0, self.troubles)
         return [str(one) for one in self.troubles()]
 
     def until_well(self) -> None:

@@ -11,7 +11,8 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def predict(model, instances):
     return [model for _ in instances]
 """
 
+#: A branch's timeout where a test says none. After two seconds, as without it, another branch would
+#: answer, or nobody, and a machine may be busy with other tests for so long.
+TIMEOUT = "20s"
+#: Seconds that a monitor has for its last push.
+_LAST_PUSH = 10.0
+
 
 def serve_py(name: str) -> dict[str, str]:
     """The files of a branch whose model answers `name`."""
@@ -38,7 +45,12 @@ def serve_py(name: str) -> dict[str, str]:
 
 def team(branches: Mapping[str, Mapping[str, Any]], baseline: str = "prod") -> dict[str, Any]:
     """The half of gateway.yaml that may stand in the repository."""
-    return {"baseline": baseline, "branches": {name: dict(b) for name, b in branches.items()}}
+    return {"baseline": baseline, "branches": patient(branches)}
+
+
+def patient(branches: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The same, each with a timeout."""
+    return {name: {"timeout": TIMEOUT, **branch} for name, branch in branches.items()}
 
 
 class Gateway:
@@ -78,6 +90,7 @@ class Gateway:
         self.write()
         self.process: subprocess.Popen[bytes] | None = None
         self._log = folder / "gateway.log"
+        self._began = self._ended_in = 0.0
         self.url = ""
         #: An API key that `predict` and `get` send, and what a certificate is checked against.
         self.key: str | None = None
@@ -86,13 +99,19 @@ class Gateway:
     def write(self, **changes: Any) -> None:
         """Write gateway.yaml (JSON is YAML)."""
         self.settings.update(changes)
+        if "branches" in changes:
+            self.settings["branches"] = patient(changes["branches"])
+        self.put(json.dumps(self.settings, indent=1))
+
+    def put(self, text: str) -> None:
+        """Have gateway.yaml say this, at once: half of it would be another file, or a bad one."""
         beside = self.file.with_suffix(".new")
-        beside.write_text(json.dumps(self.settings, indent=1))
-        # At once, for a gateway that looks at it in between.
+        beside.write_text(text)
         beside.replace(self.file)
 
     def start(self, *, ready: bool = True) -> Gateway:
         mark = len(self.words())
+        self._began = time.time()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -191,19 +210,50 @@ class Gateway:
                 return float(line.rpartition(" ")[2])
         raise AssertionError(f"no sample {sample}")
 
+    def until_steered(self) -> None:
+        """Its monitor takes commands, and not only the one before this start."""
+        file = self.folder / ".gateway" / "experiment.json"
+        wait_until(
+            lambda: file.exists() and file.stat().st_mtime >= self._began, describe=self.words
+        )
+
     # Ending
 
     def stop(self, deadline: float = 90.0) -> int:
         """SIGTERM; its exit code."""
         assert self.process is not None
+        began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(deadline)
+        code = self.process.wait(deadline)
+        self._ended_in = time.monotonic() - began
+        return code
+
+    def stop_published(self, is_published: Callable[[], object]) -> None:
+        """SIGTERM, and what there is to publish is there."""
+        assert self.stop() == 0
+        self.publish_rest(is_published)
+
+    def publish_rest(self, is_published: Callable[[], object]) -> None:
+        """Once stopped: the next start has only what a busy machine had no time for at the end."""
+        if not is_published():
+            assert self._ended_in > _LAST_PUSH, self.words()
+            self.start(ready=False)
+            wait_until(is_published, describe=self.words)
+            assert self.stop() == 0
 
     def kill(self) -> None:
         """kill -9 of the front alone, as a crash is; its children must end by themselves."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+
+def holds(remote: Remote, wanted: Mapping[str, Iterable[str]]) -> bool:
+    """Whether each of these branches has pushed rows of all these requests."""
+    return all(
+        set(ids) <= {row["request_id"] for row in recorded(remote, branch)}
+        for branch, ids in wanted.items()
+    )
 
 
 def recorded(remote: Remote, branch: str, ref: str | None = None) -> list[dict[str, str]]:

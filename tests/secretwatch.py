@@ -50,9 +50,10 @@ class SecretWatch:
                 # In this order: between fork and exec a child still shows what its parent has.
                 arguments = (process / "cmdline").read_bytes()
                 environment = (process / "environ").read_bytes()
+                is_still_it = (process / "cmdline").read_bytes() == arguments
             except OSError:
                 continue
-            if not arguments:
+            if not arguments or not is_still_it:
                 # In the middle of exec; the next sample sees it whole.
                 continue
             program = os.path.basename(arguments.partition(b"\0")[0]).decode(errors="replace")  # noqa: PTH119

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-_PAUSE = 0.04
+_PAUSE = 0.06
 
 
 def rewrite(folder: Path, content: bytes) -> None:

@@ -28,10 +28,17 @@ LOOKS = [0]
 
 
 class Counted(FileSource):
-    """The file, and how often it was looked at."""
+    """The file, how often it was looked at, and what whoever writes it has put there by a look."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.coming: list[str] = []
+        self._file = path
 
     def content(self) -> bytes:
         LOOKS[0] += 1
+        if self.coming:
+            self._file.write_text(self.coming.pop(0))
         return super().content()
 
 
@@ -48,8 +55,9 @@ class Story:
         self.fails = 0
         self.metrics = Metrics()
         self.routing = Routing(load_config(self.file), b"k" * 32, {})
+        self.source = Counted(self.file)
         self.reload = Reload(
-            Counted(self.file),
+            self.source,
             routing=self.routing,
             fleet=cast(Fleet, self),
             metrics=self.metrics,
@@ -61,15 +69,18 @@ class Story:
         )
 
     def write(self, **branches_or_weights: Any) -> None:
+        # At once: the keeper looks in another thread.
+        beside = self.file.with_suffix(".new")
+        beside.write_text(self.text(**branches_or_weights))
+        beside.replace(self.file)
+
+    @staticmethod
+    def text(**branches_or_weights: Any) -> str:
         branches = {
             name: given if isinstance(given, dict) else {"weight": given}
             for name, given in branches_or_weights.items()
         }
-        text = json.dumps({"repository": "/r", "baseline": "prod", "branches": branches})
-        # At once: the keeper looks in another thread.
-        beside = self.file.with_suffix(".new")
-        beside.write_text(text)
-        beside.replace(self.file)
+        return json.dumps({"repository": "/r", "baseline": "prod", "branches": branches})
 
     def slot(self, branch: str) -> Any:
         serving = {"commit": "c" * 40} if branch in self.loaded else None
@@ -138,6 +149,19 @@ def test_a_file_changed_while_the_gateway_started_is_seen(tmp_path: Path) -> Non
         await wait_until_async(lambda: story.weights == {"prod": 2})
 
     tell(tmp_path, body, looked=False)
+
+
+def test_a_file_that_is_being_written_is_taken_once_it_stands(tmp_path: Path) -> None:
+    """Else its half would be refused, and that decision would stand in git for ever."""
+
+    async def body(story: Story) -> None:
+        whole = story.text(prod=2)
+        story.source.coming = ["", whole[:30], whole]
+        await wait_until_async(lambda: story.weights == {"prod": 2})
+        await wait_until_async(lambda: story.decisions != [])
+
+    story = tell(tmp_path, body)
+    assert story.decisions == ["config_applied"]
 
 
 def test_a_ramp_waits_for_its_branch_as_a_weight_does(tmp_path: Path) -> None:

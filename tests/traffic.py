@@ -51,7 +51,7 @@ class Traffic:
     def more(self, count: int) -> None:
         """Wait for `count` further results."""
         wanted = len(self.results) + count
-        wait_until(lambda: len(self.results) >= wanted, 60.0, lambda: self.results[-3:])
+        wait_until(lambda: len(self.results) >= wanted, 120.0, lambda: self.results[-3:])
 
     def _ask(self, number: int) -> None:
         client = httpx.Client(timeout=30)

@@ -42,10 +42,12 @@ class SettingsFile:
     ) -> MonitorSettings | None:
         """The settings to begin with; StateError if they are not right.
 
-        A process of its own waits for a front that writes them; None if it is over before.
+        A process of its own waits for a front that writes them; None if it is over before. Where
+        they are there it begins even so: what waits on the disk is its to publish at the end, also
+        if that was asked for while it started.
         """
         told = ""
-        while not is_over():
+        while True:
             try:
                 return self._load()
             except StateError as error:
@@ -54,8 +56,9 @@ class SettingsFile:
                 if str(error) != told:
                     log.info("waiting for `gateway serve --no-monitor`: %s", error)
                 told = str(error)
+            if is_over():
+                return None
             wait(_WAIT)
-        return None
 
     def again(self, settings: MonitorSettings) -> MonitorSettings:
         """The settings as they are now; those that cannot change in a running process stay."""

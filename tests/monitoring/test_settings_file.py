@@ -88,6 +88,14 @@ def test_a_process_of_its_own_waits_for_a_front_and_says_once_what_for(
     assert said == f"waiting for `gateway serve --no-monitor`: {missing}"
 
 
+def test_an_end_that_is_asked_for_during_the_start_is_no_end_before_the_work(path: Path) -> None:
+    """A front that ends soon after its start counts on the last push."""
+    write(path)
+    found = SettingsFile(path).first(lambda: True, never)
+    assert found is not None
+    assert found.branches == ("prod",)
+
+
 def test_waiting_ends_in_order_and_the_fronts_child_does_not_wait(path: Path) -> None:
     over: list[float] = []
     assert SettingsFile(path, Own(MINE, None)).first(lambda: bool(over), over.append) is None

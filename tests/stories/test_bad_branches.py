@@ -7,6 +7,7 @@ import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gitrepo import Remote
@@ -71,7 +72,7 @@ def test_what_cannot_be_loaded_keeps_the_old_one_and_says_why_where_its_author_l
     def quarantines() -> list[dict[str, str]]:
         return [row for row in decisions(remote, "prod") if row["decision"] == "quarantined"]
 
-    wait_until(quarantines, 40.0, gateway.words)
+    wait_until(quarantines, describe=gateway.words)
     (row,) = quarantines()
     assert row["commit"] == broken
     assert words in row["reason"]
@@ -93,19 +94,24 @@ def test_what_cannot_be_loaded_keeps_the_old_one_and_says_why_where_its_author_l
 
 
 @pytest.mark.parametrize(
-    ("code", "status"),
-    [(RAISES, "fallback_error"), (HANGS, "fallback_timeout"), (KILLED, "fallback_error")],
+    ("code", "timeout", "status"),
+    [
+        (RAISES, "20s", "fallback_error"),
+        (HANGS, "400ms", "fallback_timeout"),
+        # Another worker dies on it before that is said.
+        (KILLED, "20s", "fallback_error"),
+    ],
     ids=["raises", "hangs", "killed"],
 )
 def test_a_candidate_that_fails_in_predict_is_answered_by_the_baseline(
-    tmp_path: Path, remote: Remote, gateways: list[Gateway], code: str, status: str
+    tmp_path: Path, remote: Remote, gateways: list[Gateway], code: str, timeout: str, status: str
 ) -> None:
     remote.commit("prod", serve_py("good"))
     remote.commit("exp", {"src/serve.py": code}, start="prod")
     gateway = Gateway(
         tmp_path / "g",
         remote,
-        {"prod": {"weight": 0}, "exp": {"weight": 1, "timeout": "400ms"}},
+        {"prod": {"weight": 0}, "exp": {"weight": 1, "timeout": timeout}},
     )
     gateways.append(gateway)
     gateway.start()
@@ -156,10 +162,14 @@ def test_what_a_model_raises_is_in_its_branchs_logs_with_the_request_id(
     gateways.append(gateway)
     gateway.start()
     asked = gateway.predict(unit="u").json()["request_id"]
-    paths = wait_until(lambda: remote.files("exp", "logs/exp/"), 40.0, gateway.words)
-    assert isinstance(paths, list)
-    lines = [json.loads(line) for path in paths for line in remote.read("exp", path).splitlines()]
-    (line,) = [line for line in lines if line["request_id"] == asked]
+
+    def lines() -> list[dict[str, Any]]:
+        paths = remote.files("exp", "logs/exp/")
+        found = [json.loads(x) for path in paths for x in remote.read("exp", path).splitlines()]
+        return [line for line in found if line.get("request_id") == asked]
+
+    wait_until(lines, describe=gateway.words)
+    (line,) = lines()
     assert (line["level"], line["branch"]) == ("error", "exp")
     assert "no such feature" in line["message"]
     said = [json.loads(line) for line in gateway.words().splitlines()]
@@ -174,7 +184,7 @@ def test_a_branch_with_nothing_to_serve_is_told_once_and_not_with_every_commit_o
     gateway = Gateway(tmp_path / "g", remote, {"prod": {"weight": 1}, "exp": {"weight": 1}})
     gateways.append(gateway)
     gateway.start()
-    wait_until(lambda: decisions(remote, "exp"), 40.0, gateway.words)
+    wait_until(lambda: decisions(remote, "exp"), describe=gateway.words)
     status = gateway.branch("exp")
     assert status["state"] == "failed"
     assert "nothing to serve" in status["reason"]
@@ -183,7 +193,7 @@ def test_a_branch_with_nothing_to_serve_is_told_once_and_not_with_every_commit_o
     wait_until(lambda: gateway.branch("exp")["repository"]["tip"] == seen)
     for _ in range(2):
         asked = gateway.predict().json()["request_id"]
-        wait_until(lambda asked=asked: asked in rows_of_prod(remote), 40.0)  # type: ignore[misc]
+        wait_until(lambda asked=asked: asked in rows_of_prod(remote))  # type: ignore[misc]
     assert remote.tip("exp") == seen
     assert len(decisions(remote, "exp")) == 1
 

@@ -65,6 +65,7 @@ def test_a_restart_and_a_failed_build_keep_what_serves(
         remote,
         branches,
         environments={"find_links": str(wheels.folder)},
+        ready_wait="100s",
         monitoring={"target": "none"},
     )
     gateways.append(gateway)
@@ -130,7 +131,7 @@ def test_two_releases_of_scikit_learn_and_none_serve_side_by_side(
     wait_until(lambda: gateway.branch("prod")["kind"] == "classifier", 60.0, gateway.words)
     wanted = gateway.branch("prod")["saved_with"]["scikit-learn"]
     words = f"requirements.txt scikit-learn=={wanted}"
-    wait_until(lambda: words in published(remote), 30.0, lambda: published(remote))
+    wait_until(lambda: words in published(remote), 60.0, lambda: published(remote))
 
 
 def published(remote: Remote) -> str:

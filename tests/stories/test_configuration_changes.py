@@ -55,13 +55,13 @@ def test_a_bad_file_keeps_the_old_one_in_force_and_says_so(
     gateways.append(gateway)
     gateway.start()
     good = gateway.file.read_text()
-    gateway.file.write_text("repository: x\nbaseline: nope\nbranches: {prod: {weight: ten}}\n")
+    gateway.put("repository: x\nbaseline: nope\nbranches: {prod: {weight: ten}}\n")
     wait_until(lambda: state(gateway) == "refused")
     reason = gateway.get("/branches").json()["configuration"]["reason"]
     assert "gateway.yaml:3:27: branches.prod.weight" in reason
     assert gateway.predict().status_code == 200
     assert gateway.metric('gateway_config_changes_total{result="refused"}') == 1
-    gateway.file.write_text(good)
+    gateway.put(good)
     wait_until(lambda: state(gateway) == "in_force")
 
 
@@ -173,7 +173,7 @@ def test_a_shorter_flush_is_in_force_at_once(
     gateway.write(monitoring={"flush": "1s", "sample_rows": "all"})
     wait_until(lambda: "is in force" in gateway.words(), describe=gateway.words)
     asked = gateway.predict().json()["request_id"]
-    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")})
 
 
 def test_who_commits_and_with_what_words_is_in_force_without_a_restart(
@@ -191,7 +191,7 @@ def test_who_commits_and_with_what_words_is_in_force_without_a_restart(
     gateway.write(monitoring={"flush": "1s", "sample_rows": "all", **words})
     wait_until(lambda: "is in force" in gateway.words(), describe=gateway.words)
     asked = gateway.predict().json()["request_id"]
-    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+    wait_until(lambda: asked in {row["request_id"] for row in recorded(remote, "prod")})
     said = git(remote.path, "log", "-1", "--format=%an <%ae>%n%cn <%ce>%n%s", "prod").splitlines()
     assert said[:2] == [words["author"], words["committer"]]
     # What waited goes with it, such as a decision of the start.

@@ -56,7 +56,7 @@ def test_a_weight_change_is_a_merge(remote: Remote, gateway: Gateway) -> None:
         # Quiet to the fleet: nothing of what is served changes.
         remote.commit("weights", yaml(prod=1, exp=1), start="prod")
         merged = remote.merge("weights", "prod")
-        wait_until(lambda: set(answered_by(gateway)) == {"prod", "exp"}, 40.0, gateway.words)
+        wait_until(lambda: set(answered_by(gateway)) == {"prod", "exp"}, describe=gateway.words)
         traffic.more(20)
     assert traffic.failures == []
     said = configuration(gateway)
@@ -65,7 +65,7 @@ def test_a_weight_change_is_a_merge(remote: Remote, gateway: Gateway) -> None:
     assert git(remote.path, "rev-list", f"{merged}..{said['commit']}", "--", "gateway.yaml") == ""
     assert gateway.metric('gateway_reloads_total{branch="prod",result="swapped"}') == 1
     remote.revert("prod", merged)
-    wait_until(lambda: set(answered_by(gateway)) == {"prod"}, 40.0, gateway.words)
+    wait_until(lambda: set(answered_by(gateway)) == {"prod"}, describe=gateway.words)
 
 
 def test_a_bad_file_merged_keeps_the_old_one_in_force_and_leaves_a_decision(
@@ -76,7 +76,7 @@ def test_a_bad_file_merged_keeps_the_old_one_in_force_and_leaves_a_decision(
     commit = remote.commit("prod", bad)
     wait_until(lambda: configuration(gateway)["state"] == "refused", describe=gateway.words)
     assert gateway.predict().status_code == 200
-    wait_until(lambda: decisions(remote, "prod", "config_refused"), 40.0, gateway.words)
+    wait_until(lambda: decisions(remote, "prod", "config_refused"), describe=gateway.words)
     (row,) = decisions(remote, "prod", "config_refused")
     assert "prod:gateway.yaml:3:18: branches.prod.weight: must be a number" in row["reason"]
     assert "prod:gateway.yaml:4:1: listen: belongs to the operator's own settings" in row["reason"]
@@ -88,10 +88,10 @@ def test_a_bad_file_merged_keeps_the_old_one_in_force_and_leaves_a_decision(
     moves = len(git(remote.path, "rev-list", "prod").split())
     remote.commit("prod", {"README.md": "x"})
     gateway.predict()
-    wait_until(lambda: len(git(remote.path, "rev-list", "prod").split()) > moves + 1, 40.0)
+    wait_until(lambda: len(git(remote.path, "rev-list", "prod").split()) > moves + 1)
     assert len(decisions(remote, "prod", "config_refused")) == 1
     remote.commit("prod", yaml(prod=1, exp=1))
-    wait_until(lambda: "exp" in answered_by(gateway), 40.0, gateway.words)
+    wait_until(lambda: "exp" in answered_by(gateway), describe=gateway.words)
 
 
 def test_a_file_that_is_taken_out_of_the_branch_stays_in_force(
@@ -114,9 +114,9 @@ def test_a_branch_that_is_not_served_may_hold_it(
     gateways.append(made)
     made.start()
     remote.commit("ops", yaml(prod=1, exp=1))
-    wait_until(lambda: "exp" in answered_by(made), 40.0, made.words)
+    wait_until(lambda: "exp" in answered_by(made), describe=made.words)
     git(remote.path, "update-ref", "-d", "refs/heads/ops")
-    wait_until(lambda: configuration(made)["trouble"], 40.0)
+    wait_until(lambda: configuration(made)["trouble"])
     assert "the repository has no branch ops" in configuration(made)["trouble"]
     assert "exp" in answered_by(made)
 
@@ -134,7 +134,7 @@ def test_a_start_needs_neither_the_remote_nor_a_good_tip(remote: Remote, gateway
     assert gateway.predict().status_code == 200
     wait_until(lambda: configuration(gateway)["state"] == "refused", describe=gateway.words)
     remote.commit("prod", yaml(prod=1, exp=1))
-    wait_until(lambda: "exp" in answered_by(gateway), 40.0, gateway.words)
+    wait_until(lambda: "exp" in answered_by(gateway), describe=gateway.words)
 
 
 def test_the_operators_own_file_is_followed_too(remote: Remote, gateway: Gateway) -> None:

@@ -61,7 +61,7 @@ def test_a_model_in_lfs_is_served_and_a_missing_one_heals_when_it_is_uploaded(
     assert gateway.predict().json()["predictions"] == [("in git-lfs " * 3)[:20]]
     wait_until(lambda: "git lfs push --all" in decided(remote, "prod"), describe=gateway.words)
     git(remote.person, "lfs", "push", "--all", "origin", "prod")
-    wait_until(lambda: gateway.serving("prod") == late, 40.0, gateway.words)
+    wait_until(lambda: gateway.serving("prod") == late, describe=gateway.words)
     assert gateway.predict().json()["predictions"] == [("late " * 4)]
     assert trouble(gateway, "prod") == ""
     assert decided(remote, "prod").count("git lfs push --all") == 1
@@ -80,7 +80,7 @@ def test_a_gateway_without_git_lfs_says_what_to_do_and_serves_once_it_is_install
     assert "the content of models/x is in git-lfs" in trouble(gateway, "prod")
     assert gateway.predict().json()["predictions"] == ["in the branch"]
     stand_in(tmp_path / "bin", b"installed")
-    wait_until(lambda: gateway.serving("prod") == tip, 40.0, gateway.words)
+    wait_until(lambda: gateway.serving("prod") == tip, describe=gateway.words)
     assert gateway.predict().json()["predictions"] == ["installed"]
 
 
@@ -98,9 +98,9 @@ def test_a_raised_limit_serves_what_was_too_large_and_what_only_the_new_file_nam
     wait_until(lambda: "limits.snapshot_bytes" in trouble(gateway, "prod"), describe=gateway.words)
     both: dict[str, Any] = {"prod": {"weight": 1}, "exp": {"weight": 1}}
     gateway.write(branches=both, limits={"snapshot_bytes": "64KiB"})
-    wait_until(lambda: gateway.serving("prod") == tip, 40.0, gateway.words)
-    wait_until(lambda: gateway.get("/branches/exp").status_code == 200, 40.0, gateway.words)
-    wait_until(lambda: gateway.serving("exp") == larger, 40.0, gateway.words)
+    wait_until(lambda: gateway.serving("prod") == tip, describe=gateway.words)
+    wait_until(lambda: gateway.get("/branches/exp").status_code == 200, describe=gateway.words)
+    wait_until(lambda: gateway.serving("exp") == larger, describe=gateway.words)
 
 
 class Clone:
@@ -161,7 +161,9 @@ def test_data_is_updated_a_model_retrained_merged_to_prod_and_served(
     clone.git("checkout", "--quiet", "-B", "prod", "origin/prod")
     clone.git("merge", "--quiet", "--no-ff", "-m", "merge dev", "origin/dev")
     merged = clone.pushed("prod")
-    wait_until(lambda: gateway.predict().json()["predictions"] == ["mean 5.0"], 40.0, gateway.words)
+    wait_until(
+        lambda: gateway.predict().json()["predictions"] == ["mean 5.0"], describe=gateway.words
+    )
     assert gateway.predict().json()["commit"] == merged
     assert gateway.metric('gateway_reloads_total{branch="prod",result="swapped"}') == 2
 

@@ -85,7 +85,7 @@ def test_five_failures_in_a_row_leave_a_branch_out_until_a_probe_row_is_answered
         found = [row["decision"] for row in decisions(remote, "exp")]
         return [word for word in found if word.startswith("eject")]
 
-    wait_until(lambda: len(told()) == 2, 40.0, gateway.words)
+    wait_until(lambda: len(told()) == 2, describe=gateway.words)
     assert told() == ["ejected", "ejection_ended"]
     row = next(row for row in decisions(remote, "exp") if row["decision"] == "ejected")
     assert row["reason"].startswith("5 failures in a row, of different users: RuntimeError")
@@ -114,9 +114,9 @@ def test_where_nobody_else_could_answer_nothing_is_ejected(
     assert [answer.status_code for answer in failing] == [500] * 8
     assert gateway.metric(EJECTED) == 0
     # Nor is the baseline, whatever its users meet.
-    remote.commit("prod", {"src/serve.py": CODE.format(flag=str(tmp_path / "broken"))})
-    tip = remote.tip("prod")
-    wait_until(lambda: gateway.serving("prod") == tip, 40.0, gateway.words)
+    # Not the tip: rows may be committed on top of it at once.
+    broken = remote.commit("prod", {"src/serve.py": CODE.format(flag=str(tmp_path / "broken"))})
+    wait_until(lambda: gateway.serving("prod") == broken, describe=gateway.words)
     failing = [gateway.predict([["x"]], user) for user in islice(users_of("prod"), 8)]
     assert [answer.status_code for answer in failing] == [500] * 8
     assert gateway.metric('gateway_branch_ejected{branch="prod"}') == 0
@@ -132,5 +132,5 @@ def test_a_fix_that_is_pushed_ends_an_ejection(
         gateway.predict([["x"]], user)
     assert gateway.metric(EJECTED) == 1
     remote.commit("exp", {**serve_py("exp"), "notes.txt": "no feature store any more"})
-    wait_until(lambda: gateway.metric(EJECTED) == 0, 40.0, gateway.words)
+    wait_until(lambda: gateway.metric(EJECTED) == 0, describe=gateway.words)
     assert gateway.predict([["x"]], users[0]).json()["branch"] == "exp"

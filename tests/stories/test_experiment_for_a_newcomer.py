@@ -52,7 +52,7 @@ class Traffic:
             shown = [one for one in found["contrasts"] if one["current"]]
             return shown[0] if shown and enough(shown[0]) else None
 
-        found = wait_until(looks, 60, self.gateway.words)
+        found = wait_until(looks, 120, self.gateway.words)
         assert isinstance(found, dict)
         return found
 
@@ -78,15 +78,15 @@ def test_what_is_measured_and_who_takes_part_may_change_while_it_runs(
 
     # Its labels are awaited still when nobody asks for them any more.
     gateway.write(metrics=sales)
-    wait_until(lambda: "sale" in _taken(gateway), 10, gateway.words)
+    wait_until(lambda: "sale" in _taken(gateway), describe=gateway.words)
     sold = traffic.until("sale", lambda one: units(one, "sale") > 100)
     assert sold["contrast"] == first["contrast"]
     assert {one["name"] for one in sold["metrics"] if one["role"] == "primary"} == {"sale"}
 
     # The same content is a shadow, judged by labels, and then answers users again.
     gateway.write(branches={"prod": {"weight": 1}, "exp": {"shadow": True}}, metrics=labels)
-    wait_until(lambda: gateway.branch("exp")["shadow"], 10, gateway.words)
-    wait_until(lambda: "accuracy" in _taken(gateway), 10, gateway.words)
+    wait_until(lambda: gateway.branch("exp")["shadow"], describe=gateway.words)
+    wait_until(lambda: "accuracy" in _taken(gateway), describe=gateway.words)
     shadow = traffic.until("accuracy", lambda one: one["paired"] and one["paired"][0]["difference"])
     assert shadow["contrast"] == first["contrast"]
     assert shadow["paired"][0]["difference"]["estimate"] == pytest.approx(0.8, abs=0.1)
@@ -112,4 +112,4 @@ def _taken(gateway: Gateway) -> str:
     return str(answer["reason"]).partition("Given")[0]
 
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(500)

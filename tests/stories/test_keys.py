@@ -80,7 +80,7 @@ def test_each_scope_opens_its_routes_and_no_other(gateway: Gateway, keys: KeysFi
 def test_the_short_way_of_predictions_asks_for_a_key_and_keeps_its_connection(
     gateway: Gateway, keys: KeysFile
 ) -> None:
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=30) as client:
         for _ in range(2):
             refused = client.post("/predict", json=BODY)
             assert refused.status_code == 401
@@ -104,7 +104,7 @@ def test_a_key_is_rotated_while_requests_run_and_none_fails(
     current, done = [old], threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=gateway.url) as client:
+        with httpx.Client(base_url=gateway.url, timeout=30) as client:
             while not done.is_set():
                 answer = client.post("/predict", json=BODY, headers=bearer(current[0]))
                 statuses.append(answer.status_code)
@@ -127,7 +127,7 @@ def test_a_key_is_rotated_while_requests_run_and_none_fails(
     for caller in callers:
         caller.join()
     assert set(statuses) == {200}
-    late = httpx.post(f"{gateway.url}/predict", json=BODY, headers=bearer(old))
+    late = httpx.post(f"{gateway.url}/predict", json=BODY, headers=bearer(old), timeout=30)
     assert late.status_code == 401
 
 
@@ -137,7 +137,7 @@ def test_a_bad_file_of_keys_keeps_the_old_ones_and_says_so_everywhere(
     gateway.key = keys.keys["read"]
     good = keys.path.read_text()
     secret = new_key()
-    keys.path.write_text(good.replace('"name": "read"', f'"name": "{secret}", "scope": 1'))
+    keys.put(good.replace('"name": "read"', f'"name": "{secret}", "scope": 1'))
     wait_until(lambda: "the former keys stay in force" in gateway.words())
     access = gateway.get("/branches").json()["access"]
     assert access["state"] == "refused"
@@ -146,7 +146,7 @@ def test_a_bad_file_of_keys_keeps_the_old_ones_and_says_so_everywhere(
     assert gateway.metric("gateway_keys_file_up") == 0
     keys.path.unlink()
     wait_until(lambda: "No such file" in gateway.get("/branches").json()["access"]["reason"])
-    keys.path.write_text(good)
+    keys.put(good)
     wait_until(lambda: gateway.metric("gateway_keys_file_up") == 1)
     assert gateway.get("/branches").json()["access"]["reason"] is None
     assert secret not in gateway.words()

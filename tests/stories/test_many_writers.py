@@ -124,6 +124,7 @@ def gateways(tmp_path: Path, remote: Remote, line: BreakingLine) -> Iterator[lis
         print(one.words() if (one.state / "words").exists() else "")  # noqa: T201
 
 
+@pytest.mark.timeout(600)
 def test_every_row_of_three_gateways_is_in_git_once_whatever_people_do(
     remote: Remote, line: BreakingLine, gateways: list[MonitorProcess]
 ) -> None:
@@ -155,9 +156,9 @@ def test_every_row_of_three_gateways_is_in_git_once_whatever_people_do(
         # The branch is moved when a gateway has built a commit on its tip, and not pushed it yet.
         acted = line.before_the_next_push(act)
         story.record(branch)
-        acted.result(60)
+        acted.result(120)
         story.record(*BRANCHES)
-        wait_until(lambda begun=begun: line.pushes >= begun, 60.0)  # type: ignore[misc]
+        wait_until(lambda begun=begun: line.pushes >= begun, 120.0)  # type: ignore[misc]
         victim = rng.choice(gateways)
         victim.kill()
         victim.start()
@@ -166,7 +167,7 @@ def test_every_row_of_three_gateways_is_in_git_once_whatever_people_do(
     story.record(*BRANCHES)
     wait_until(
         lambda: not any(gateway.waiting() for gateway in gateways),
-        90.0,
+        120.0,
         lambda: [(gateway.waiting(), gateway.status()) for gateway in gateways],
     )
     assert [gateway.finish() for gateway in gateways] == [0, 0, 0]

@@ -77,7 +77,7 @@ def test_the_gateways_own_commits_do_not_reload_and_a_restart_changes_neither_co
     def one_more() -> None:
         count = monitoring_commits()
         assert gateway.predict().status_code == 200
-        wait_until(lambda: monitoring_commits() > count, 40.0, gateway.words)
+        wait_until(lambda: monitoring_commits() > count, describe=gateway.words)
 
     one_more()
     one_more()
@@ -109,7 +109,7 @@ def test_a_fresh_state_directory_finds_the_same_commit_again(
     gateway.start()
     assert gateway.predict().json()["commit"] == introduced
     # Commits of ours may be on their way.
-    wait_until(lambda: gateway.branch("prod")["repository"]["tip"] == remote.tip("prod"), 40.0)
+    wait_until(lambda: gateway.branch("prod")["repository"]["tip"] == remote.tip("prod"))
 
 
 def test_a_commit_that_was_rewritten_is_named_by_its_new_id(

@@ -51,7 +51,7 @@ def recording(gateway: Gateway) -> dict[str, Any]:
 def call_webhook(gateway: Gateway, body: bytes) -> None:
     mac = hmac.new(SECRET.encode(), body, "sha256").hexdigest()
     headers = {"X-Hub-Signature-256": f"sha256={mac}"}
-    answer = httpx.post(f"{gateway.url}/webhooks/git", content=body, headers=headers)
+    answer = httpx.post(f"{gateway.url}/webhooks/git", content=body, headers=headers, timeout=30)
     assert answer.json() == {"status": "accepted"}
 
 
@@ -123,7 +123,7 @@ def test_a_password_in_the_monitors_own_environment_is_the_one_it_pushes_with(
         gateways.append(gateway)
         with BesideMonitor(gateway.file) as refused:
             assert refused.process is not None
-            assert refused.process.wait(30) == 2
+            assert refused.process.wait(90) == 2
             assert "credentials.password_env GIT_TOKEN" in refused.words()
         with BesideMonitor(gateway.file, {"GIT_TOKEN": TOKEN}) as monitor:
             asked = gateway.start().predict().json()["request_id"]
@@ -147,7 +147,7 @@ def test_a_monitor_does_not_outlive_the_repository_that_its_front_was_started_on
         gateway.write(repository=other.address)
         gateway.start()
         assert monitor.process is not None
-        assert monitor.process.wait(30) == 1
+        assert monitor.process.wait(90) == 1
         assert "another repository" in monitor.words()
 
 
@@ -158,7 +158,7 @@ def test_without_redis_and_without_a_monitor_a_sharing_front_goes_on_as_any(
     answer = sharing.predict(unit="ada").json()
     assert answer["predictions"] == ["old"]
     sent = {"request_id": answer["request_id"], "metric": "reward", "value": 1}
-    told = httpx.post(f"{sharing.url}/feedback", json=sent)
+    told = httpx.post(f"{sharing.url}/feedback", json=sent, timeout=30)
     assert told.json()["status"] == "accepted", told.text
     newer = served.commit("prod", serve_py("newer"))
     call_webhook(sharing, b"one")

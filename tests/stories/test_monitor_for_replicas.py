@@ -12,14 +12,14 @@ import pytest
 from besidemonitor import BesideMonitor
 from gitrepo import Remote
 from redisserver import RedisServer
-from replicas import KEY, PREFIX, Replicas
+from replicas import ANOTHER_LEADS, KEY, PREFIX, Replicas
 from running import Gateway, serve_py
 from waiting import wait_until
 
 from gateway.shared.door import Door
 
 BRANCHES = {"prod": {"weight": 50}, "exp": {"weight": 50}}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(500)
 
 #: The only one whose home has this name.
 NAME = "replica-monitor"
@@ -68,7 +68,7 @@ def holder(server: RedisServer) -> str | None:
 
 def until_it_leads(server: RedisServer, tmp_path: Path, monitor: BesideMonitor) -> None:
     name = (tmp_path / NAME / ".gateway" / "replica.id").read_text()
-    wait_until(lambda: holder(server) == name, 40.0, monitor.words)
+    wait_until(lambda: holder(server) == name, ANOTHER_LEADS, monitor.words)
 
 
 def until_published(replicas: Replicas, by: set[str]) -> None:
@@ -76,7 +76,7 @@ def until_published(replicas: Replicas, by: set[str]) -> None:
     before = len(replicas.pushes())
     for front in replicas.up:
         assert front.predict(unit="u").status_code == 200
-    wait_until(lambda: {who for who, _, _ in replicas.pushes()[before:]} & by, 60.0, replicas.words)
+    wait_until(lambda: {who for who, _, _ in replicas.pushes()[before:]} & by, 90.0, replicas.words)
 
 
 def test_it_leads_publishes_and_hands_over(
@@ -92,7 +92,7 @@ def test_it_leads_publishes_and_hands_over(
         return len(listed) == 2 and shared["skew"] == [] and shared["role"] == "stands by"
 
     for front in replicas.fronts:
-        wait_until(lambda front=front: is_left_out(front), 30.0, replicas.words)  # type: ignore[misc]
+        wait_until(lambda front=front: is_left_out(front), 60.0, replicas.words)  # type: ignore[misc]
 
     # Its end is no end of publishing, and once back it leads again.
     assert monitor.stop() == 0, monitor.words()
@@ -124,7 +124,7 @@ def test_it_knows_what_serves_and_what_it_is_compared_with(
     # Both arms of the comparison are what serves now.
     wait_until(
         lambda: [one["current"] for one in front.get("/experiment").json()["contrasts"]] == [True],
-        30.0,
+        60.0,
         monitor.words,
     )
 
@@ -137,19 +137,21 @@ def test_what_changes_in_the_file_is_in_force_without_a_restart(
     known = tmp_path / NAME / ".gateway" / "monitor-settings.json"
     text = file.read_text()
     file.write_text("branches: [")
-    wait_until(lambda: "the former settings stay in force" in monitor.words(), 20.0)
+    wait_until(lambda: "the former settings stay in force" in monitor.words())
     settings = json.loads(text)
     settings["branches"] = {"prod": {"weight": 70}, "exp": {"weight": 30}}
     settings["poll"] = "5s"
     file.write_text(json.dumps(settings))
     wait_until(
         lambda: json.loads(known.read_bytes())["experiment"]["branches"]["exp"]["weight"] == 30.0,
-        20.0,
+        60.0,
         monitor.words,
     )
     settings["redis"]["prefix"] = "another"
     file.write_text(json.dumps(settings))
-    wait_until(lambda: "takes effect at a restart: redis" in monitor.words(), 20.0, monitor.words)
+    wait_until(
+        lambda: "takes effect at a restart: redis" in monitor.words(), describe=monitor.words
+    )
     assert json.loads(known.read_bytes())["redis"]["prefix"] == PREFIX
 
 

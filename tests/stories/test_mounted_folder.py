@@ -134,19 +134,23 @@ def test_rows_appear_whole_in_the_folder_and_the_flat_file_is_a_view_of_them(
     seen: dict[Path, set[str]] = {}
     over = threading.Event()
 
+    def look() -> None:
+        for path in (folder.path / "prod").rglob("*.csv"):
+            seen.setdefault(path, set()).add(path.read_text())
+
     def read() -> None:
         while not over.is_set():
-            for path in (folder.path / "prod").rglob("*.csv"):
-                seen.setdefault(path, set()).add(path.read_text())
+            look()
 
     reader = threading.Thread(target=read)
     reader.start()
     asked = []
     for _ in range(10):
         asked.append(running.predict([[1], [2]]).json()["request_id"])
-        wait_until(lambda: len(ids(folder)) == 2 * len(asked), 30.0, running.words)
+        wait_until(lambda: len(ids(folder)) == 2 * len(asked), 60.0, running.words)
     over.set()
     reader.join()
+    look()
     assert all(len(texts) == 1 for texts in seen.values())
     assert len(seen) >= len(asked)
     assert ids(folder) == sorted([*asked, *asked])
@@ -179,11 +183,11 @@ def test_a_work_tree_answers_with_its_commit_and_a_changed_one_with_a_digest(
     assert running.predict().json()["commit"] == first
     person(root, "commit", "--quiet", "--allow-empty", "-m", "second")
     second = person(root, "rev-parse", "HEAD")
-    wait_until(lambda: running.predict().json()["commit"] == second, 30.0, running.words)
+    wait_until(lambda: running.predict().json()["commit"] == second, 60.0, running.words)
     swaps = 'gateway_reloads_total{branch="team/exp",result="swapped"}'
     assert running.metric(swaps) == 1, "another commit of the same content is a quiet move"
     folder.write("team/exp", serve_py("new"))
-    wait_until(lambda: said(running) == "new", 30.0, running.words)
+    wait_until(lambda: said(running) == "new", 60.0, running.words)
     assert len(running.predict().json()["commit"]) == 64
     assert running.stop() == 0
     rows = folder.rows("team/exp")
@@ -216,7 +220,7 @@ def test_with_the_mount_away_a_restart_serves_on_and_follows_when_it_is_back(
     folder.path.rmdir()
     away.rename(folder.path)
     folder.write("prod", serve_py("new"))
-    wait_until(lambda: said(running) == "new", 30.0, running.words)
+    wait_until(lambda: said(running) == "new", 60.0, running.words)
     wait_until(lambda: before.json()["request_id"] in ids(folder), 60.0, running.words)
 
 
@@ -233,7 +237,7 @@ def test_a_read_only_folder_is_served_and_its_rows_wait(
             status = running.branch("prod")["monitoring"] or {}
             return str((status.get("last_failure") or {}).get("reason"))
 
-        wait_until(lambda: "Read-only file system" in failure(), 30.0, running.words)
+        wait_until(lambda: "Read-only file system" in failure(), 60.0, running.words)
         remount(folder.path, "bind,rw")
         wait_until(
             lambda: (
@@ -256,10 +260,10 @@ def test_a_pointer_that_was_not_pulled_says_what_to_run_and_the_old_model_goes_o
     def text() -> str:
         return str(running.branch("prod")["repository"]["text"])
 
-    wait_until(lambda: "git lfs pull" in text(), 30.0, running.words)
+    wait_until(lambda: "git lfs pull" in text(), 60.0, running.words)
     assert said(running) == "old"
     folder.write("prod", {"models/m.txt": "pulled", **serve_py("new")})
-    wait_until(lambda: said(running) == "new", 30.0, running.words)
+    wait_until(lambda: said(running) == "new", 60.0, running.words)
     assert running.branch("prod")["repository"]["trouble"] is None
     assert running.stop() == 0
     decisions = [

@@ -27,9 +27,10 @@ def start(tmp_path: Path, remote: Remote, gateways: list[Gateway]) -> Gateway:
     return gateway.start()
 
 
-def check(remote: Remote, traffic: Traffic) -> None:
+def check(gateway: Gateway, remote: Remote, traffic: Traffic) -> None:
     answered = [body["request_id"] for body in traffic.answered]
     assert len(answered) > 50
+    gateway.publish_rest(lambda: set(answered) <= all_recorded(remote).keys())
     counts = all_recorded(remote)
     assert [found for found in answered if counts[found] != 1] == []
 
@@ -43,7 +44,7 @@ def test_kill_9_of_the_front(tmp_path: Path, remote: Remote, gateways: list[Gate
             gateway.start()
         traffic.more(100)
     assert gateway.stop() == 0
-    check(remote, traffic)
+    check(gateway, remote, traffic)
 
 
 @pytest.mark.parametrize("victim", ["prod", "exp", "monitor"])
@@ -69,7 +70,7 @@ def test_kill_9_of_a_child(
         traffic.more(60)
     assert traffic.failures == []
     assert gateway.stop() == 0
-    check(remote, traffic)
+    check(gateway, remote, traffic)
 
 
 def test_sigterm_loses_nothing_and_fails_no_request_in_flight(
@@ -87,4 +88,4 @@ def test_sigterm_loses_nothing_and_fails_no_request_in_flight(
     # Once it has stopped nobody listens; until then every request that got in was answered, and
     # none was sent into a connection that was about to close.
     assert [r for r in traffic.failures if "ConnectError" not in r.failure] == []
-    check(remote, traffic)
+    check(gateway, remote, traffic)

@@ -58,6 +58,7 @@ def test_a_hold_and_a_release_by_key_are_in_force_in_the_audit_and_in_git(
         access={"keys_file": str(keys.path), "anonymous": ["predict"]},
     )
     gateway.key = key
+    gateway.until_steered()
     said = {"out": True, "reason": "a freeze"}
     answer = gateway.post("/branches/exp/hold", said)
     assert (answer.status_code, answer.json()) == (
@@ -84,8 +85,11 @@ def test_a_hold_and_a_release_by_key_are_in_force_in_the_audit_and_in_git(
     assert done.stdout == "exp has the users that gateway.yaml gives it\n"
     local = [sys.executable, "-m", "gateway", "hold", "exp", "--config", str(gateway.file)]
     assert subprocess.run(local, capture_output=True, timeout=60).returncode == 0
-    lines = [line for line in audit(gateway) if line["what"] != "configuration"]
-    assert lines == [
+
+    def lines() -> list[dict[str, str]]:
+        return [line for line in audit(gateway) if line["what"] != "configuration"]
+
+    expected = [
         _line("on-call", "hold", "in_force", "127.0.0.1"),
         {
             "who": "reader",
@@ -96,8 +100,13 @@ def test_a_hold_and_a_release_by_key_are_in_force_in_the_audit_and_in_git(
         _line("on-call", "release", "in_force", "127.0.0.1"),
         _line("local", "hold", "in_force", "local"),
     ]
+    # The last is the monitor's, which says it once the command is done.
+    wait_until(lambda: len(lines()) == len(expected), describe=lines)
+    assert lines() == expected
     watch.look()
-    assert gateway.stop() == 0
+    gateway.stop_published(
+        lambda: "released" in [row["decision"] for row in decisions(remote, "exp")]
+    )
     found = [(row["decision"], row["reason"]) for row in decisions(remote, "exp")]
     assert ("held", "gets no users, by an operator (on-call): a freeze") in found
     (released,) = (row for row in decisions(remote, "exp") if row["decision"] == "released")
@@ -116,6 +125,7 @@ def test_a_browsers_password_operates_for_the_gateways_own_pages_alone(
 ) -> None:
     keys = KeysFile(tmp_path / "keys.yaml", ada=["operate", "read"])
     gateway = started(tmp_path, remote, gateways, access={"keys_file": str(keys.path)})
+    gateway.until_steered()
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
         sent = {**basic(keys.keys["ada"]), "Sec-Fetch-Site": site}
         assert gateway.post("/branches/exp/hold", {}, headers=sent).status_code == status

@@ -76,7 +76,7 @@ def test_an_ejected_branch_gets_nobody_until_it_serves_other_content(
         assert set(before.values()) == set(BRANCHES)
         epoch = gateway.get("/branches").json()["epoch"]
         monitor.write(exp=ejected(gateway))
-        wait_until(lambda: gateway.branch("exp")["share"] == 0, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0, 60, gateway.words)
         after = arms(gateway)
         assert {u for u in USERS if before[u] != after[u]} == {
             u for u in USERS if before[u] == "exp"
@@ -109,13 +109,13 @@ def test_an_ejected_branch_gets_nobody_until_it_serves_other_content(
         assert gateway.get("/branches").json()["epoch"] == page["epoch"]
 
         remote.commit("exp", serve_py("mended"))
-        wait_until(lambda: gateway.branch("exp")["share"] == 0.3, 30, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0.3, 60, gateway.words)
         assert arms(gateway) == before
         assert held(gateway, "ejected") == 0
         assert "exp: no longer ejected; by gateway.yaml, 30 % of the users" in gateway.words()
 
         remote.revert("exp")
-        wait_until(lambda: gateway.branch("exp")["share"] == 0, 30, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0, 60, gateway.words)
         assert arms(gateway) == after
 
 
@@ -123,13 +123,13 @@ def test_an_edit_in_gateway_yaml_wins_again(gateway: Gateway) -> None:
     with PlayedMonitor(gateway.folder / ".gateway") as monitor:
         gateway.start()
         monitor.write(exp=ejected(gateway))
-        wait_until(lambda: gateway.branch("exp")["share"] == 0, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0, 60, gateway.words)
         edited = {**BRANCHES, "other": {"weight": 70}}
         gateway.write(branches=edited)
-        wait_until(lambda: gateway.branch("other")["weight"] == 70, 20, gateway.words)
+        wait_until(lambda: gateway.branch("other")["weight"] == 70, 60, gateway.words)
         assert gateway.branch("exp")["share"] == 0  # that was not about exp
         gateway.write(branches={**edited, "exp": {"weight": 80}})
-        wait_until(lambda: gateway.branch("exp")["share"] == 0.4, 20, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0.4, 60, gateway.words)
         assert gateway.branch("exp")["allocation"] is None
 
 
@@ -149,13 +149,13 @@ def test_a_ramp_begins_at_its_first_step_and_follows_the_orders(
         assert gateway.branch("exp")["share"] == pytest.approx(0.05)
         first = {user for user, arm in arms(gateway).items() if arm == "exp"}
         monitor.write(exp=ejected(gateway, state="ramping", share=0.4))
-        wait_until(lambda: gateway.branch("exp")["share"] > 0.3, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] > 0.3, 60, gateway.words)
         second = {user for user, arm in arms(gateway).items() if arm == "exp"}
         assert first < second
         assert held(gateway, "ramping") == 1
         # Other content falls back at once, before the monitor has heard of it.
         remote.commit("exp", serve_py("new"))
-        wait_until(lambda: gateway.branch("exp")["share"] < 0.1, 30, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] < 0.1, 60, gateway.words)
         assert {user for user, arm in arms(gateway).items() if arm == "exp"} == first
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_of(gateway: Gate
     with PlayedMonitor(gateway.folder / ".gateway") as monitor:
         gateway.start()
         monitor.write(exp=ejected(gateway))
-        wait_until(lambda: gateway.branch("exp")["share"] == 0, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0, 60, gateway.words)
         file = monitor.state_dir / "allocation.json"
         for content, trouble in (
             (b"{", "holds no orders: Input data was truncated"),
@@ -179,11 +179,11 @@ def test_a_file_that_cannot_be_read_changes_nothing_and_is_told_of(gateway: Gate
                     gateway.get("/branches").json()["allocation"]["trouble"]  # type: ignore[misc]
                     == said
                 ),
-                10,
+                60,
                 gateway.words,
             )
             assert gateway.branch("exp")["share"] == 0
             assert f"allocation.json {trouble}; the weights stay as they are" in gateway.words()
         monitor.write()
-        wait_until(lambda: gateway.branch("exp")["share"] == 0.3, 10, gateway.words)
+        wait_until(lambda: gateway.branch("exp")["share"] == 0.3, 60, gateway.words)
         assert gateway.get("/branches").json()["allocation"]["trouble"] is None

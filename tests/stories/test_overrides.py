@@ -9,7 +9,7 @@ import httpx
 import pytest
 from apikeys import KeysFile, bearer
 from gitrepo import Remote
-from running import Gateway, recorded, serve_py
+from running import Gateway, holds, recorded, serve_py
 from waiting import wait_until
 
 BODY = {"instances": [[1]]}
@@ -93,6 +93,7 @@ def test_a_branch_answers_who_asks_for_it_by_name_and_its_rows_are_no_users(
         f"{gateway.url}/predict",
         json=BODY,
         headers={**bearer(keys.keys["service"]), "X-User-Id": "ada"},
+        timeout=30,
     )
     assert user.json()["branch"] == "prod"
     assert gateway.metric('gateway_override_requests_total{branch="exp"}') == 4
@@ -101,7 +102,8 @@ def test_a_branch_answers_who_asks_for_it_by_name_and_its_rows_are_no_users(
     counted = wait_until(lambda: gateway.get("/experiment").json().get("excluded"))
     wait_until(lambda: gateway.get("/experiment").json()["excluded"] == {"override": 10})
     assert counted
-    assert gateway.stop() == 0
+    wanted = {**asked, "prod": [user.json()["request_id"]]}
+    gateway.stop_published(lambda: holds(remote, wanted))
 
     for branch, ids in asked.items():
         rows = {row["request_id"]: row for row in recorded(remote, branch)}
@@ -140,13 +142,15 @@ def test_what_cannot_be_answered_so_says_why_and_no_other_branch_answers(
     assert gateway.metric('gateway_refused_requests_total{reason="no_branch"}') == len(FORMS)
     sent = {**bearer(tester), "Gateway-Branch": "exp"}
     for path in ("/predict?branch=prod", "/branches/prod/predict", "/predict?branch=exp&branch=x"):
-        answer = httpx.post(gateway.url + path, json=BODY, headers=sent)
+        answer = httpx.post(gateway.url + path, json=BODY, headers=sent, timeout=30)
         assert answer.status_code == 400
         assert "name one branch" in answer.json()["error"]["message"]
-    answer = httpx.post(f"{gateway.url}/branches/exp/predict?branch=exp", json=BODY, headers=sent)
+    answer = httpx.post(
+        f"{gateway.url}/branches/exp/predict?branch=exp", json=BODY, headers=sent, timeout=30
+    )
     assert answer.json()["branch"] == "exp"
     many = "&".join("a=1" for _ in range(200))
-    answer = httpx.post(f"{gateway.url}/predict?{many}", json=BODY, headers=sent)
+    answer = httpx.post(f"{gateway.url}/predict?{many}", json=BODY, headers=sent, timeout=30)
     assert "at most 100 fields" in answer.json()["error"]["message"]
 
 

@@ -32,7 +32,13 @@ SECRET, AGE, USER = "078-05-1120", 41.724981, "ada.lovelace@example.org"
 
 
 def everything(gateway: Gateway, remote: Remote) -> dict[str, bytes]:
-    """All that is on disk of gateway and repository, objects unpacked, and all it says."""
+    """All that is on disk of gateway and repository, objects unpacked, and all it says.
+
+    It is stopped for that: while it runs, files come and go.
+    """
+    pages = ("/branches", "/metrics", "/branches/prod/monitoring/predictions.csv")
+    told = {page: gateway.get(page).content for page in pages}
+    assert gateway.stop() == 0
     found = {
         str(path): path.read_bytes()
         for path in (gateway.folder / ".gateway").rglob("*")
@@ -47,9 +53,7 @@ def everything(gateway: Gateway, remote: Remote) -> dict[str, bytes]:
             if kind in ("blob", "commit"):
                 found[f"{name} {oid}"] = git(folder, "cat-file", kind, oid).encode()
     found["log"] = gateway.words().encode()
-    for page in ("/branches", "/metrics", "/branches/prod/monitoring/predictions.csv"):
-        found[page] = gateway.get(page).content
-    return found
+    return {**found, **told}
 
 
 def holding(text: object, found: dict[str, bytes]) -> list[str]:
@@ -90,13 +94,14 @@ def test_what_must_not_be_written_is_nowhere(
             f"{gateway.url}/predict",
             content=f'{{"instances": [{{"ssn": "{SECRET}"}}, {AGE}'.encode(),
             headers={"X-User-Id": USER},
+            timeout=30,
         )
     )
     assert [answer.status_code for answer in answers] == [200, 500, 500, 500, 400]
     for answer in answers[1:]:
         assert not holding(SECRET, {"answer": answer.content}), "a caller's message is a log's too"
     ids = {answer.headers["gateway-request-id"] for answer in answers[:4]}
-    wait_until(lambda: ids <= {row["request_id"] for row in recorded(remote, "prod")}, 40.0)
+    wait_until(lambda: ids <= {row["request_id"] for row in recorded(remote, "prod")})
     assert gateway.stop() == 0
     gateway.start()  # what is found on disk now is all there will be
     found = everything(gateway, remote)
@@ -119,7 +124,7 @@ def test_by_default_features_are_in_git_and_the_user_is_a_hash(
     gateways.append(gateway)
     gateway.start()
     ask(gateway)
-    wait_until(lambda: recorded(remote, "prod"), 40.0, gateway.words)
+    wait_until(lambda: recorded(remote, "prod"), describe=gateway.words)
     found = everything(gateway, remote)
     assert [name for name in holding(SECRET, found) if name.startswith("remote")]
     assert holding(SECRET, {"log": found["log"]})

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,6 +19,7 @@ from waiting import wait_until
 SECRET = "correct horse battery staple"
 BRANCHES = {"prod": {"weight": 60}, "exp": {"weight": 30}, "other": {"weight": 10}}
 USERS = [f"user-{number}" for number in range(60)]
+pytestmark = pytest.mark.timeout(500)
 #: Fails for everybody, but not when it is loaded.
 BROKEN = """
 def load(root):
@@ -78,7 +78,7 @@ def test_a_webhook_at_one_replica_has_all_of_them_look(replicas: Replicas) -> No
     for front in replicas.fronts:
         tip = replicas.remote.commit("exp", serve_py(f"by {front.folder.name}"))
         call(front)
-        wait_until(lambda tip=tip: serving(replicas) == [tip] * 3, 30.0, replicas.words)  # type: ignore[misc]
+        wait_until(lambda tip=tip: serving(replicas) == [tip] * 3, 60.0, replicas.words)  # type: ignore[misc]
 
 
 def test_an_operators_word_at_one_replica_is_in_force_at_all(replicas: Replicas) -> None:
@@ -92,7 +92,7 @@ def test_an_operators_word_at_one_replica_is_in_force_at_all(replicas: Replicas)
         assert "0 % of the users" in said
         wait_until(
             lambda: [one.branch("exp")["share"] for one in replicas.fronts] == [0, 0, 0],
-            20.0,
+            60.0,
             replicas.words,
         )
         for one in replicas.fronts:
@@ -103,14 +103,17 @@ def test_an_operators_word_at_one_replica_is_in_force_at_all(replicas: Replicas)
             user for user in USERS if before[0][user] == "exp"
         }
         replicas.command(others[0], "release", "exp")
-        wait_until(lambda: [arms(one) for one in replicas.fronts] == before, 20.0, replicas.words)
+        wait_until(lambda: [arms(one) for one in replicas.fronts] == before, 60.0, replicas.words)
     # It outlives who was told of it.
     replicas.command(holder, "hold", "exp", "--out")
     replicas.kill(holder)
     replicas.until_another_leads(holder)
     replicas.start(holder)
     replicas.until_well()
-    assert [one.branch("exp")["share"] for one in replicas.fronts] == [0, 0, 0]
+    wait_until(
+        lambda: [one.branch("exp")["share"] for one in replicas.fronts] == [0, 0, 0],
+        describe=replicas.words,
+    )
 
 
 def test_a_content_that_does_harm_at_all_is_ejected_at_all(replicas: Replicas) -> None:
@@ -119,7 +122,7 @@ def test_a_content_that_does_harm_at_all_is_ejected_at_all(replicas: Replicas) -
     replicas.leads()
     broken = replicas.remote.commit("exp", {"src/serve.py": BROKEN})
     call(replicas.fronts[1])
-    wait_until(lambda: serving(replicas) == [broken] * 3, 30.0, replicas.words)
+    wait_until(lambda: serving(replicas) == [broken] * 3, 60.0, replicas.words)
 
     def ejected() -> bool:
         for front in replicas.fronts:
@@ -132,13 +135,17 @@ def test_a_content_that_does_harm_at_all_is_ejected_at_all(replicas: Replicas) -
     assert {user for user in USERS if after[0][user] != before[user]} == {
         user for user in USERS if before[user] == "exp"
     }
-    found: list[dict[str, Any]] = [one["allocation"]["exp"] for one in replicas.read_outs()]
-    assert [one["state"] for one in found] == ["ejected"] * 3
+
+    # The read-outs are files of the monitors, looked at once a second.
+    def shown() -> list[str | None]:
+        return [one["allocation"].get("exp", {}).get("state") for one in replicas.read_outs()]
+
+    wait_until(lambda: shown() == ["ejected"] * 3, 60.0, shown)
     # A fix, seen by one of them, has its users back everywhere.
     fixed = replicas.remote.commit("exp", serve_py("exp, fixed"))
     call(replicas.fronts[2])
-    wait_until(lambda: serving(replicas) == [fixed] * 3, 30.0, replicas.words)
-    wait_until(lambda: [arms(front) for front in replicas.fronts] == [before] * 3, 20.0)
+    wait_until(lambda: serving(replicas) == [fixed] * 3, 60.0, replicas.words)
+    wait_until(lambda: [arms(front) for front in replicas.fronts] == [before] * 3)
 
 
 def test_a_git_server_that_hangs_keeps_no_decision_from_the_others(replicas: Replicas) -> None:
@@ -152,11 +159,11 @@ def test_a_git_server_that_hangs_keeps_no_decision_from_the_others(replicas: Rep
         holder = replicas.leads()
         other = next(front for front in replicas.fronts if front is not holder)
         arms(holder)
-        wait_until(hanging.exists, 30.0, replicas.words)
+        wait_until(hanging.exists, 60.0, replicas.words)
         before = replicas.pushes()
         tip = replicas.remote.commit("exp", {"src/serve.py": BROKEN})
         call(other)
-        wait_until(lambda: serving(replicas) == [tip] * 3, 30.0, replicas.words)
+        wait_until(lambda: serving(replicas) == [tip] * 3, 60.0, replicas.words)
 
         def ejected() -> bool:
             for front in replicas.fronts:
@@ -166,7 +173,7 @@ def test_a_git_server_that_hangs_keeps_no_decision_from_the_others(replicas: Rep
         wait_until(ejected, 60.0, lambda: (states(replicas), replicas.words()))
         replicas.command(other, "hold", "other", "--out")
         wait_until(
-            lambda: [front.branch("other")["share"] for front in replicas.fronts] == [0, 0, 0], 20.0
+            lambda: [front.branch("other")["share"] for front in replicas.fronts] == [0, 0, 0]
         )
         assert replicas.holder() is holder
         assert replicas.pushes() == before
@@ -184,10 +191,10 @@ def test_a_replica_with_other_settings_is_told_of_by_all(replicas: Replicas) -> 
             for front in replicas.fronts
         )
 
-    wait_until(skewed, 30.0, replicas.words)
+    wait_until(skewed, 60.0, replicas.words)
     odd.write(branches=BRANCHES)
     wait_until(
         lambda: not any(replicas.shared(front)["skew"] for front in replicas.fronts),
-        30.0,
+        60.0,
         replicas.words,
     )

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import joblib
 import pytest
 from gitrepo import Remote, git
-from running import Gateway, recorded, serve_py
+from running import Gateway, holds, recorded, serve_py
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from waiting import wait_until
@@ -55,11 +54,13 @@ def test_a_row_has_every_column_and_the_user_only_as_a_keyed_hash(
     gateway.start()
     answer = gateway.predict([[1, 2, 3], [30.5, 2, 0]], unit="a.user@example.net").json()
     body = {"instances": [{"mean perimeter": 3, "mean texture": 2, "mean radius": 1, "more": 0}]}
-    named = httpx.post(f"{gateway.url}/predict", json={**body, "user": "a.user@example.net"}).json()
-    anonymous = httpx.post(f"{gateway.url}/predict", json=body).json()
+    named = gateway.post("/predict", {**body, "user": "a.user@example.net"}).json()
+    anonymous = gateway.post("/predict", body).json()
     bad = gateway.predict([[1]], unit="a.user@example.net")
     assert bad.status_code == 422
-    assert gateway.stop() == 0
+    ids = [one["request_id"] for one in (answer, named, anonymous)]
+    ids.append(bad.headers["Gateway-Request-Id"])
+    gateway.stop_published(lambda: holds(remote, {"team/prod": ids}))
 
     rows = recorded(remote, "team/prod")
     assert list(rows[0]) == COLUMNS
@@ -128,9 +129,9 @@ def test_the_flat_files_of_the_seed_layout_are_views(
         text = gateway.get("/branches/prod/monitoring/predictions.csv").text
         return [row["request_id"] for row in csv.DictReader(io.StringIO(text))]
 
-    wait_until(lambda: view() == asked, 30.0, view)
+    wait_until(lambda: view() == asked, 60.0, view)
     asked.append(gateway.predict().json()["request_id"])
-    wait_until(lambda: view() == asked, 30.0, view)
+    wait_until(lambda: view() == asked, 60.0, view)
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "export", "prod", "--config", str(gateway.file)],
         capture_output=True,
@@ -156,7 +157,7 @@ def test_sampled_rows_weigh_what_they_stand_for(
     gateway.start()
     for _ in range(100):
         assert gateway.predict([[1], [2]]).status_code == 200
-    assert gateway.stop() == 0
+    gateway.stop_published(lambda: recorded(remote, "prod"))
     rows = recorded(remote, "prod")
     assert len(rows) == 10
     assert sum(float(row["weight"]) for row in rows) == pytest.approx(200)
@@ -179,7 +180,7 @@ def test_a_protected_branch_gets_its_rows_on_the_side_branch_and_says_so(
     def monitoring() -> dict[str, Any]:
         return gateway.branch("prod")["monitoring"] or {}
 
-    wait_until(lambda: monitoring().get("last_push"), 40.0, gateway.words)
+    wait_until(lambda: monitoring().get("last_push"), describe=gateway.words)
     status = monitoring()
     assert status["ref"] == "refs/heads/gateway-monitoring/prod"
     assert "hook" in status["last_failure"]["reason"]

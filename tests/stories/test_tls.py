@@ -97,14 +97,14 @@ def test_a_certificate_is_renewed_without_a_restart_and_open_connections_stay(
 ) -> None:
     gateway = started(tmp_path, remote, gateways, authority, files)
     before = shown(gateway)
-    with httpx.Client(base_url=gateway.url, verify=gateway.trusts) as client:
+    with httpx.Client(base_url=gateway.url, verify=gateway.trusts, timeout=30) as client:
         assert client.post("/predict", json={"instances": [[1]]}).json()["branch"] == "prod"
         renewed = files.issued()
         files.write(renewed)
         wait_until(lambda: shown(gateway) != before, describe=gateway.words)
         assert client.post("/predict", json={"instances": [[1]]}).status_code == 200
     assert shown(gateway) == ssl.PEM_cert_to_DER_cert(renewed.cert_chain_pems[0].bytes().decode())
-    assert '"what": "certificate"' in gateway.words()
+    wait_until(lambda: '"what": "certificate"' in gateway.words())
 
     after = shown(gateway)
     files.key.write_bytes(files.issued().private_key_pem.bytes())  # of another

@@ -48,7 +48,7 @@ def test_a_push_is_served_without_waiting_for_a_poll(
     install(remote, gateway.url, secret)
 
     newer = remote.commit("prod", serve_py("newer"))
-    wait_until(lambda: gateway.serving("prod") == newer, 30.0, gateway.words)
+    wait_until(lambda: gateway.serving("prod") == newer, 60.0, gateway.words)
     asked = gateway.predict().json()
     assert asked["predictions"] == ["newer"]
     assert gateway.get("/branches").json()["repository"]["last_webhook"] is not None
@@ -59,7 +59,8 @@ def test_a_push_is_served_without_waiting_for_a_poll(
     wait_until(lambda: gateway.metric(accepted) >= 2, describe=gateway.words)
     assert gateway.serving("prod") == newer
 
-    forged = httpx.post(f"{gateway.url}/webhooks/git", content=b"x", headers={"X-Gitea-Event": "x"})
+    hook, of = f"{gateway.url}/webhooks/git", {"X-Gitea-Event": "x"}
+    forged = httpx.post(hook, content=b"x", headers=of, timeout=30)
     assert forged.status_code == 401
     pages = [gateway.get(path).text for path in ("/branches", "/branches/prod", "/metrics")]
     assert gateway.stop() == 0
@@ -91,6 +92,6 @@ def test_a_hook_with_another_secret_is_refused_and_the_push_goes_through(
     newer = remote.commit("prod", serve_py("newer"))
     assert gateway.metric('gateway_webhooks_total{result="refused"}') == 1
     assert gateway.metric('gateway_webhooks_total{result="accepted"}') == 0
-    wait_until(lambda: gateway.serving("prod") == newer, 30.0, gateway.words)
+    wait_until(lambda: gateway.serving("prod") == newer, 60.0, gateway.words)
     gateway.write(webhook={"secret_file": str(theirs)})
     wait_until(lambda: "webhook: takes effect only by a restart" in gateway.words())

@@ -212,8 +212,9 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return True
-    state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # gone just now, or there is no /proc
+        return not Path("/proc/self/stat").exists()
+    state, parent = text.rpartition(")")[2].split()[:2]
     return state != "Z" or int(parent) == os.getpid()
