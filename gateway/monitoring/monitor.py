@@ -40,6 +40,7 @@ from gateway.monitoring.settings_file import SettingsFile
 from gateway.monitoring.shelf import Shelf
 from gateway.monitoring.shelves import doors_of
 from gateway.names import Branch
+from gateway.naming import few
 from gateway.shielding import shield
 from gateway.state import write_atomically
 from gateway.store import Store
@@ -56,6 +57,7 @@ _CACHE_BYTES = 256 * 1024 * 1024
 _TROUBLED_WAIT = 5.0
 #: Seconds of the end that experiments may have.
 _LAST_TURN = 3.0
+_MOST_NAMED = 5
 
 
 class Finishing:
@@ -210,6 +212,8 @@ class Monitor:
                 if not self._publish(branch, turn):
                     break
                 self._settle()
+        if left := self._to_publish():
+            log.warning("it ends, and rows of %s wait on the disk", few(left, _MOST_NAMED))
 
     def taken(self) -> set[ChunkKey]:
         """Chunks on disk of which everything was counted."""

@@ -252,6 +252,7 @@ def test_told_to_end_with_the_remote_hanging_it_ends_and_keeps_the_chunk(
     assert process.finish() == 0
     assert len(process.waiting()) == 1
     assert process.status()["branches"]["prod"]["last_failure"] is not None
+    assert "it ends, and rows of prod wait on the disk" in process.words()
 
 
 def test_with_target_none_rows_are_counted_and_stay_on_this_machine(
@@ -267,6 +268,7 @@ def test_with_target_none_rows_are_counted_and_stay_on_this_machine(
     assert process.status()["waiting"]["chunks"] == 0
     assert process.status()["branches"]["prod"]["target"] == "none"
     assert process.finish() == 0
+    assert "wait on the disk" not in process.words()
     assert [path.name for path in process.waiting()] == ["00000001.jsonl", "00000002.jsonl"]
     assert remote.tip("prod") == tip
 
