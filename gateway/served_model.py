@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -60,13 +59,8 @@ class ServedModel:
             raise ModelUnusable(said, where=error.where) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._model.__aexit__(kind, error, trace))
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._model.__aexit__(None, None, None))
 
     @property
     def names(self) -> tuple[str, ...] | None:
