@@ -20,13 +20,14 @@ from lfsserver import LfsServer
 from redisserver import SERVERS, RedisServer
 from running import Gateway
 
+#: The bound of csv's fields is the whole process'.
+_CSV_FIELD = csv.field_size_limit()
+
 
 @pytest.fixture(autouse=True)
-def _same_csv_for_all() -> Iterator[None]:
-    """The bound of csv's fields is the whole process': what one test sets is no other's."""
-    before = csv.field_size_limit()
-    yield
-    csv.field_size_limit(before)
+def _same_csv_for_all() -> None:
+    """What one test or fixture sets is no other test's."""
+    csv.field_size_limit(_CSV_FIELD)
 
 
 @pytest.fixture
