@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,17 +43,24 @@ class Doubling(BaseEstimator):
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A branch's folder, whose model has a class of its own."""
+    folder = tmp_path_factory.mktemp("trained")
     for name in ("data", "models", "src"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "src" / "own.py").write_text(OWN)
-    (tmp_path / "src" / "train.py").write_text(TRAIN)
+        (folder / name).mkdir()
+    (folder / "src" / "own.py").write_text(OWN)
+    (folder / "src" / "train.py").write_text(TRAIN)
     rows = "".join(f"{'ab'[x % 2]},{x},1,\n" for x in range(40))
-    (tmp_path / "data" / "train.csv").write_text("plan,x,y,note\n" + rows)
-    subprocess.run([sys.executable, "src/train.py"], cwd=tmp_path, check=True)
-    return tmp_path
+    (folder / "data" / "train.csv").write_text("plan,x,y,note\n" + rows)
+    subprocess.run([sys.executable, "src/train.py"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, trained: Path) -> Path:
+    """One of the test's own."""
+    return Path(shutil.copytree(trained, tmp_path, dirs_exist_ok=True))
 
 
 def profile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
