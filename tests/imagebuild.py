@@ -225,8 +225,10 @@ class Container:
         return self.process.wait(deadline)
 
     def kill(self) -> None:
+        """All of it: what changed its user does not die with its parent any more."""
         if self.process.poll() is None:
-            run([*_AS_ROOT, "kill", "-9", self.process.pid])
+            every = _descendants(self.process.pid)
+            run([*_AS_ROOT, "sh", "-c", 'kill -9 "$@" 2>/dev/null || true', "kill", *every])
             self.process.wait()
 
 

@@ -123,7 +123,7 @@ def same_but_for_rounding(one: Any, other: Any) -> bool:
         )
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same_but_for_rounding, one, other))
-    return one == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other)
+    return bool(one == (pytest.approx(other, rel=1e-12) if isinstance(other, float) else other))
 
 
 def test_the_command_makes_the_same_reference(checkout: Path) -> None:
