@@ -85,23 +85,28 @@ class ServedModel:
         self, names: Sequence[str], rows: Mapping[str, Sequence[Any]]
     ) -> dict[str, list[Any]]:
         """`__prediction__` and, where it says probabilities, `__score__` of each row."""
-        answers: dict[str, list[Any]] = {}
+        predictions: list[Any] = []
+        scores: list[float | None] = []
         for payload in _payloads(names, rows, by_name=self.by_name):
-            for name, values in self._asked(names, payload).items():
-                answers.setdefault(name, []).extend(values)
-        return answers
+            some, of_some = self._asked(names, payload)
+            predictions += some
+            scores += of_some
+        # Code of the branch may say probabilities of some rows only.
+        says_scores = any(score is not None for score in scores)
+        return {PREDICTION: predictions, **({SCORE: scores} if says_scores else {})}
 
-    def _asked(self, names: Sequence[str], payload: bytes) -> dict[str, list[Any]]:
+    def _asked(self, names: Sequence[str], payload: bytes) -> tuple[list[Any], list[float | None]]:
+        """The predictions of one request's rows, and a score of each, where it has one."""
         [outcome] = self._runner.run(self._model.answers([payload]))
         if isinstance(outcome, ModelError):
             raise does_not_answer(names, outcome.message, self._where)
         status, _, first, second, _ = outcome
         if status != OK:
             raise does_not_answer(names, first.decode("utf-8", "replace"), self._where)
-        found = {PREDICTION: msgspec.json.decode(first)}
-        if second:
-            found[SCORE] = scores_of(first, second, self.classes)
-        return found
+        predictions: list[Any] = msgspec.json.decode(first)
+        if not second:
+            return predictions, [None] * len(predictions)
+        return predictions, scores_of(first, second, self.classes)
 
 
 def _payloads(
