@@ -7,6 +7,7 @@ monitor is the business of whoever brought it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -57,12 +58,19 @@ def withdraw(state_dir: Path, command: Command) -> Outcome:
         return "withdrawn" if commands_folder.done(state_dir, command) else "taken"
     if not commands_folder.withdraw(state_dir, command):
         return "taken"
-    end = time.monotonic() + WITHDRAWING
-    while commands_folder.is_withdrawing(state_dir, command):
-        if time.monotonic() > end:
-            return "unknown"
-        time.sleep(LOOK_EVERY)
+    if not within(WITHDRAWING, lambda: not commands_folder.is_withdrawing(state_dir, command)):
+        return "unknown"
     return "coming" if commands_folder.was_taken(state_dir, command) else "withdrawn"
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether it comes true in that time; for whoever may block."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True
 
 
 def order_of(state_dir: Path, branch: str) -> Order | None:

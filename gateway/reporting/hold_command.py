@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -71,7 +69,7 @@ def _tell(
             return
         state_dir = operator_in(file).state_dir
         sent = operating.send(state_dir, action, branch, by=LOCAL, reason=reason, out=out)
-        taken = _within(PATIENCE, lambda: operating.is_taken(state_dir, sent))
+        taken = operating.within(PATIENCE, lambda: operating.is_taken(state_dir, sent))
         outcome = "taken" if taken else operating.withdraw(state_dir, sent)
         if outcome in ("withdrawn", "unknown"):
             late = f"{state_dir}: no gateway took it within {PATIENCE:g} s"
@@ -87,12 +85,3 @@ def _tell(
     except (InvalidName, GatewayError) as error:
         fail(error)
     echo(operating.in_words(branch, order) + "\n")
-
-
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(operating.LOOK_EVERY)
-    return True

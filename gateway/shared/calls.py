@@ -135,22 +135,22 @@ class _Timed:
         self._inner.settimeout(left)
 
 
-class _Tcp(redis.Connection):
+class _OnTime:
+    """What each kind of connection of redis-py has before it: its socket is a `_Timed`."""
+
     def _connect(self) -> Any:
-        return _Timed(super()._connect())  # type: ignore[no-untyped-call]
+        return _Timed(super()._connect())  # type: ignore[misc]
 
 
-class _Tls(redis.SSLConnection):
-    def _connect(self) -> Any:
-        return _Timed(super()._connect())  # type: ignore[no-untyped-call]
+class _Tcp(_OnTime, redis.Connection): ...
 
 
-class _Unix(redis.UnixDomainSocketConnection):
+class _Tls(_OnTime, redis.SSLConnection): ...
+
+
+class _Unix(_OnTime, redis.UnixDomainSocketConnection):
     # redis-py asks every connection for them when it counts a failure.
     host, port = "", 0
-
-    def _connect(self) -> Any:
-        return _Timed(super()._connect())  # type: ignore[no-untyped-call]
 
 
 def _client(address: Address, ca_file: str | None) -> redis.Redis:
