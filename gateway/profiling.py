@@ -24,6 +24,7 @@ from gateway.statistics.reference import (
     DERIVED,
     MOST_EXAMPLES,
     PREDICTION,
+    SCORE,
     Profile,
     ReferenceColumn,
     encode_profile,
@@ -51,7 +52,7 @@ class Answering(Protocol):
         """Whether rows are sent to it by the names of their columns, not in their order."""
 
     def answers(self, names: Sequence[str], rows: Any) -> dict[str, list[Any]]:
-        """What it says of each row: `__prediction__`, and `__score__` if it has one."""
+        """What it says of each row: `__prediction__`, and `__score__` if it may have one."""
 
 
 class NoReference(GatewayError):
@@ -223,7 +224,7 @@ class _Making:
             raise NoReference("has no rows", where=where)
         return Profile(
             n=sample.rows,
-            columns=self._columns(sample, rows, where),
+            columns=tuple(filter(_says_something, self._columns(sample, rows, where))),
             source=dict(source),
             examples=tuple(self._examples(examples)),
         ).identified()
@@ -253,6 +254,11 @@ class _Making:
         for place in sample.in_order():
             row = {name: clean(values[place]) for name, values in sample.columns.items()}
             yield list(row.values()) if arrays else row
+
+
+def _says_something(column: ReferenceColumn) -> bool:
+    """All but the score of a model that has none."""
+    return column.name != SCORE or column.reason != "empty"
 
 
 def _values(portion: _Portion) -> Columns:

@@ -84,16 +84,14 @@ class ServedModel:
     def answers(
         self, names: Sequence[str], rows: Mapping[str, Sequence[Any]]
     ) -> dict[str, list[Any]]:
-        """`__prediction__` and, where it says probabilities, `__score__` of each row."""
+        """`__prediction__` and `__score__` of each row: None where no probabilities are said."""
         predictions: list[Any] = []
         scores: list[float | None] = []
         for payload in _payloads(names, rows, by_name=self.by_name):
             some, of_some = self._asked(names, payload)
             predictions += some
             scores += of_some
-        # Code of the branch may say probabilities of some rows only.
-        says_scores = any(score is not None for score in scores)
-        return {PREDICTION: predictions, **({SCORE: scores} if says_scores else {})}
+        return {PREDICTION: predictions, SCORE: scores}
 
     def _asked(self, names: Sequence[str], payload: bytes) -> tuple[list[Any], list[float | None]]:
         """The predictions of one request's rows, and a score of each, where it has one."""

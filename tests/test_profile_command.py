@@ -196,21 +196,25 @@ def test_a_branch_of_code_alone_is_asked_as_its_users_would(project: Path) -> No
     assert isinstance(made.examples[0], dict)
 
 
-def test_scores_that_code_says_of_some_rows_only_stay_those_rows(project: Path) -> None:
-    code = """
+@pytest.mark.parametrize("first", [0, 29_696], ids=["begins", "ends"])
+def test_scores_that_code_says_of_some_rows_only_stay_those_rows(project: Path, first: int) -> None:
+    code = (
+        f"FIRST = {first}"
+        + """
 def predict(model, instances):
-    shares = [[1 - row["x"] / 1000, row["x"] / 1000] for row in instances]
+    shares = [[1 - row["x"] / 1e5, row["x"] / 1e5] for row in instances]
     found = {"predictions": [row["x"] > 300 for row in instances]}
-    return {**found, "probabilities": shares} if instances[0]["x"] < 256 else found
+    return {**found, "probabilities": shares} if instances[0]["x"] // 256 * 256 == FIRST else found
 """
+    )
     (project / "src" / "serve.py").write_text(code)
-    rows = "".join(f"{x},a\n" for x in range(600))
+    rows = "".join(f"{x},a\n" for x in range(30_000))
     (project / "data" / "long.csv").write_text("x,plan\n" + rows)
     done = profile(project, "--data", "data/long.csv", "--model", "src/serve.py")
     assert (done.returncode, done.stderr) == (0, "")
     made = parse_profile((project / "metrics" / "reference.json").read_bytes())
     score = {column.name: column for column in made.columns}["__score__"]
-    assert (score.rows, score.missing, score.max) == (600, 600 - 256, 0.255)
+    assert (score.rows, score.missing, score.max) == (30_000, 30_000 - 256, (first + 255) / 1e5)
 
 
 def test_a_model_in_another_format_is_asked_too(project: Path) -> None:
