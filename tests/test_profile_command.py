@@ -198,15 +198,12 @@ def test_a_branch_of_code_alone_is_asked_as_its_users_would(project: Path) -> No
 
 @pytest.mark.parametrize("first", [0, 29_696], ids=["begins", "ends"])
 def test_scores_that_code_says_of_some_rows_only_stay_those_rows(project: Path, first: int) -> None:
-    code = (
-        f"FIRST = {first}"
-        + """
+    code = """
 def predict(model, instances):
     shares = [[1 - row["x"] / 1e5, row["x"] / 1e5] for row in instances]
     found = {"predictions": [row["x"] > 300 for row in instances]}
     return {**found, "probabilities": shares} if instances[0]["x"] // 256 * 256 == FIRST else found
-"""
-    )
+""".replace("FIRST", str(first))
     (project / "src" / "serve.py").write_text(code)
     rows = "".join(f"{x},a\n" for x in range(30_000))
     (project / "data" / "long.csv").write_text("x,plan\n" + rows)
