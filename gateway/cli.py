@@ -19,6 +19,7 @@ from gateway.access.certificate import Certificate
 from gateway.access.keeping import keys_of
 from gateway.access.keys_file import read_keys
 from gateway.app import Front
+from gateway.command_context import FOR_ALL
 from gateway.config import AccessConfig, Config, CredentialsConfig, OperatorConfig, TeamConfig
 from gateway.config.document import (
     MOST_BYTES,
@@ -65,14 +66,8 @@ _repository = click.option(
 )
 _DEFAULT_FILE = Path("gateway.yaml")
 
-_for_all = {
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
-    "obj": os.environ,  # of the commands that stand elsewhere
-}
 
-
-@click.group(context_settings=_for_all)
+@click.group(context_settings=FOR_ALL)
 @click.version_option(__version__, prog_name="gateway")
 def main() -> None:
     """Serve the models of a git repository's branches, split between users.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
+
 RIGHT = "repository: /r\nbaseline: prod\nbranches:\n  prod: {weight: 90}\n  exp: {weight: 30}\n"
 
 
@@ -21,30 +23,32 @@ def gateway(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "serve",
-        "check",
-        "export",
-        "profile",
-        "plan",
-        "demo",
-        "monitor",
-        "drift",
-        "report",
-        "explain",
-        "feedback",
-        "hold",
-        "release",
-        "healthcheck",
-    ],
-)
-def test_help_names_every_command_and_each_explains_itself(command: str) -> None:
-    assert command in gateway("--help").stdout
-    explained = gateway(command, "--help")
-    assert explained.returncode == 0
+@pytest.fixture(scope="module")
+def all_commands() -> str:
+    return gateway("-h").stdout
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_help_names_every_command_and_each_explains_itself(command: str, all_commands: str) -> None:
+    assert f"\n  {command} " in all_commands
+    explained = gateway(command, "-h")
+    assert explained.returncode == 0, explained.stderr
+    assert explained.stdout.startswith(f"Usage: gateway {command} ")
     assert len(explained.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize("command", ["healthcheck", "monitor"])
+def test_what_runs_beside_a_gateway_imports_nothing_of_what_serves(command: str) -> None:
+    """Each gateway pays for it, in memory or every few seconds."""
+    code = (
+        "import sys; from gateway.__main__ import main\n"
+        f"sys.argv = ['gateway', '{command}', '-h']\n"
+        "try: main()\n"
+        "finally: print([m for m in ('numpy', 'sklearn', 'uvicorn', 'starlette', 'jinja2')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
 def test_check_says_the_split_of_a_right_file(tmp_path: Path) -> None:
