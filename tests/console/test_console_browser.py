@@ -304,6 +304,39 @@ def test_every_panel_says_what_would_fill_it_and_a_branch_that_is_ejected_says_s
     assert page.locator("main img, main b b").count() == 0
 
 
+def test_of_many_comparisons_a_few_are_drawn_and_the_others_stand_in_a_table(
+    tmp_path: Path, remote: Remote, gateways: list[Gateway], see: Callable[..., Seen]
+) -> None:
+    names = ["prod", *(f"exp-{number}" for number in range(7))]
+    for name in names:
+        remote.commit(name, serve_py(name))
+    gateway = Gateway(tmp_path / "g", remote, {name: {"weight": 1} for name in names})
+    gateways.append(gateway)
+    gateway.start()
+    for number in range(80):
+        gateway.predict(unit=f"user-{number}")
+    seen = see(gateway.url, color_scheme="light", **PHONE)
+    page = seen.open()
+    seen.wait("#experiment button.more", "Show all 7 comparisons")
+    drawn, others = (
+        page.locator("#experiment article"),
+        page.locator("#experiment .others th[scope=row]"),
+    )
+    assert (drawn.count(), others.count()) == (4, 3)
+    told = {text.split()[0] for text in page.locator("#experiment .verdict h3").all_inner_texts()}
+    told |= {text.split()[0] for text in others.all_inner_texts()}
+    assert told == set(names) - {"prod"}
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    page.locator("#experiment button.more").click()
+    assert (drawn.count(), others.count()) == (7, 0)
+    assert page.evaluate("document.activeElement.textContent") == "Show the foremost alone"
+    page.keyboard.press("Enter")
+    assert (drawn.count(), others.count()) == (4, 3)
+    assert seen.complaints == []
+
+
 def test_a_broken_stream_says_since_when_figures_are_old_and_comes_back(
     small: Gateway, see: Callable[..., Seen]
 ) -> None:

@@ -4,8 +4,13 @@ import { at, chip, empty, h, refill, text } from "./dom.js";
 import { count, number, share, signed } from "./format.js";
 import { axes, plot } from "./charts.js";
 import { colour, token } from "./colours.js";
-import { said, stands, track } from "./interval.js";
+import { byNews, said, stands, track } from "./interval.js";
 
+/** So many are drawn; of more, the others stand in a table. */
+const MOST = 4;
+const plain = (name) => [name, ""];
+
+let whole = false;
 let written = null;
 let asking = false;
 let readout = null;
@@ -31,19 +36,53 @@ export function redraw() {
   const opened = new Set([...body.querySelectorAll("details[open]")].map((one) => one.dataset.of));
   for (const one of drawn) one.end();
   drawn = [];
-  const current = readout.contrasts.filter((one) => one.current);
+  const current = readout.contrasts.filter((one) => one.current).sort(byNews);
+  const told = whole ? current : current.slice(0, MOST);
   text(at("experiment-aside"), `salt ${readout.salt}${readout.epoch ? `, epoch ${readout.epoch}` : ""}`);
   if (!current.length) {
     refill(body, readout.trouble ? h("p", { class: "failed" }, `Nothing is counted: ${readout.trouble}`) : empty("Nothing is compared yet. It begins once a second branch with a weight answers users; name a metric under `metrics:` in gateway.yaml, and send what became of predictions to POST /feedback."));
     return;
   }
-  refill(body, [readout.trouble ? h("p", { class: "failed" }, `Nothing is counted just now: ${readout.trouble}`) : null, current.map((one) => contrast(one, opened))]);
-  for (const one of current) course(one, body);
+  refill(body, [readout.trouble ? h("p", { class: "failed" }, `Nothing is counted just now: ${readout.trouble}`) : null, told.map((one) => contrast(one, opened)), others(current.slice(told.length)), more(current.length)]);
+  for (const one of told) course(one, body);
 }
+
+function more(number) {
+  if (number <= MOST) return null;
+  return h("button", { class: "more", type: "button", "data-focus": "more", "aria-expanded": String(whole), onclick: () => { whole = !whole; redraw(); } }, whole ? "Show the foremost alone" : `Show all ${count(number)} comparisons in full`);
+}
+
+function others(rest) {
+  if (!rest.length) return null;
+  return table("others", `The other ${count(rest.length)}`, [plain("Branch"), plain("Metric"), ["Difference", "track"], plain("Word")], rest.map((one) => {
+    const primary = primaryOf(one);
+    return h("tr", { role: "row" },
+      h("th", { scope: "row", role: "rowheader" }, one.candidate, h("small", {}, `beside ${one.baseline}${one.shadow ? ", as its shadow" : ""}`)),
+      h("td", { role: "cell", "data-label": "Metric" }, primary?.name ?? "none"),
+      difference(primary, one.candidate),
+      h("td", { role: "cell", title: one.reason }, chip(...stands(one.status))));
+  }));
+}
+
+function table(name, caption, columns, rows) {
+  return h("table", { class: `plain metrics ${name}`, role: "table" },
+    h("caption", { class: name ? "" : "unseen" }, caption),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([words, column]) => h("th", { scope: "col", role: "columnheader", class: column }, words)))),
+    h("tbody", { role: "rowgroup" }, rows));
+}
+
+function difference(metric, candidate) {
+  const bounds = metric && (metric.relative ?? metric.difference);
+  const relative = bounds === metric?.relative;
+  const reach = bounds ? Math.max(Math.abs(bounds.low ?? 0), Math.abs(bounds.high ?? 0), 1e-9) * 1.1 : 1;
+  return h("td", { role: "cell", class: "track" }, track(bounds, reach, candidate, relative, metric?.name ?? "No metric"), bounds ? h("span", { class: "small" }, signed(bounds.estimate, relative)) : null);
+}
+
+const primaryOf = (one) => one.metrics.find((metric) => metric.role === "primary");
 
 function contrast(one, opened) {
   const [tone, word] = stands(one.status);
-  const primary = one.metrics.find((metric) => metric.role === "primary");
+  const primary = primaryOf(one);
   const notes = [...new Set([...one.warnings, ...one.metrics.flatMap((metric) => metric.warnings)])];
   const ratio = one.sample_ratio;
   if (ratio) notes.unshift(ratio.mismatch ? `The split does not hold: ${count(ratio.baseline)} users beside ${count(ratio.candidate)}, where the weights say ${share(ratio.expected)} for ${one.candidate}.` : `The split holds: ${count(ratio.baseline)} users beside ${count(ratio.candidate)}.`);
@@ -58,22 +97,16 @@ function contrast(one, opened) {
 
 function metrics(one) {
   const breached = new Map(one.guardrails.map((rail) => [rail.name, rail]));
-  return h("table", { class: "plain metrics", role: "table" },
-    h("caption", { class: "unseen" }, `Metrics of ${one.candidate} beside ${one.baseline}`),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, [["Metric", ""], [one.baseline, ""], [one.candidate, ""], ["Difference", "track"], ["Word", ""]].map(([words, name]) => h("th", { scope: "col", role: "columnheader", class: name }, words)))),
-    h("tbody", { role: "rowgroup" }, one.metrics.map((metric) => {
-      const bounds = metric.relative ?? metric.difference;
-      const relative = metric.relative !== null;
-      const reach = bounds ? Math.max(Math.abs(bounds.low ?? 0), Math.abs(bounds.high ?? 0), 1e-9) * 1.1 : 1;
-      const rail = breached.get(metric.name);
-      const [tone, word] = rail ? (rail.breached ? ["bad", "breached"] : ["good", "holds"]) : stands(metric.status);
-      return h("tr", { role: "row" },
-        h("th", { scope: "row", role: "rowheader" }, metric.name, h("small", {}, metric.role, metric.direction === "down" ? ", less is better" : "")),
-        h("td", { role: "cell", "data-label": one.baseline }, number(metric.baseline.value)),
-        h("td", { role: "cell", "data-label": one.candidate }, number(metric.candidate.value)),
-        h("td", { role: "cell", class: "track" }, track(bounds, reach, one.candidate, relative, metric.name), bounds ? h("span", { class: "small" }, signed(bounds.estimate, relative)) : null),
-        h("td", { role: "cell", title: metric.reason }, chip(tone, word)));
-    })));
+  return table("", `Metrics of ${one.candidate} beside ${one.baseline}`, [plain("Metric"), plain(one.baseline), plain(one.candidate), ["Difference", "track"], plain("Word")], one.metrics.map((metric) => {
+    const rail = breached.get(metric.name);
+    const [tone, words] = rail ? (rail.breached ? ["bad", "breached"] : ["good", "holds"]) : stands(metric.status);
+    return h("tr", { role: "row" },
+      h("th", { scope: "row", role: "rowheader" }, metric.name, h("small", {}, metric.role, metric.direction === "down" ? ", less is better" : "")),
+      h("td", { role: "cell", "data-label": one.baseline }, number(metric.baseline.value)),
+      h("td", { role: "cell", "data-label": one.candidate }, number(metric.candidate.value)),
+      difference(metric, one.candidate),
+      h("td", { role: "cell", title: metric.reason }, chip(tone, words)));
+  }));
 }
 
 function paired(one) {
@@ -83,7 +116,7 @@ function paired(one) {
 
 function course(one, body) {
   const element = body.querySelector(`[data-contrast="${CSS.escape(one.contrast)}"]`);
-  const primary = one.metrics.find((metric) => metric.role === "primary");
+  const primary = primaryOf(one);
   const all = (primary && courses[one.contrast]?.[primary.name]) ?? [];
   const unit = all.length ? all[all.length - 1][6] : "relative";
   const points = all.filter((point) => point[6] === unit);

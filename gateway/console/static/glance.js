@@ -3,7 +3,7 @@
 import { at, chip, h, show, text } from "./dom.js";
 import { ago, count, duration, rate, share, short } from "./format.js";
 import { paint } from "./colours.js";
-import { stands, track } from "./interval.js";
+import { byNews, stands, track } from "./interval.js";
 import { verb } from "./timeline.js";
 
 const answer = (id) => at(`glance-${id}`).querySelector(".answer");
@@ -77,8 +77,7 @@ function change({ timeline, branches }, now) {
 
 function better({ experiment, branches }) {
   const contrasts = experiment.contrasts;
-  const rank = { better: 0, worse: 1, invalid: 2, equivalent: 3, running: 4, insufficient: 5, stale: 6 };
-  const first = [...contrasts].sort((a, b) => rank[a.status] - rank[b.status])[0];
+  const first = [...contrasts].sort(byNews)[0];
   show(answer("better"), [first, contrasts.length, branches.length], () => {
     if (!first) {
       const alone = branches.filter((one) => !one.shadow).length < 2;

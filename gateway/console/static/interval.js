@@ -13,6 +13,10 @@ export const STANDS = {
   invalid: ["bad", "invalid"],
   stale: ["idle", "over"],
 };
+/** What says something stands before what does not yet. */
+const NEWS = ["better", "worse", "invalid", "equivalent", "running", "insufficient", "stale"];
+export const byNews = (a, b) => NEWS.indexOf(a.status) - NEWS.indexOf(b.status);
+
 export const stands = (word) => STANDS[word] ?? ["idle", word];
 
 export function said(bounds, relative) {
