@@ -46,7 +46,11 @@ class BranchConfig(Section):
         default=None, description="The model file, where models/ holds several."
     )
     workers: int = Field(
-        default=1, ge=1, le=64, description="Worker processes that share its load."
+        default=1,
+        ge=1,
+        le=64,
+        description="Worker processes that share its load. Where nothing serves yet, the first"
+        " answers while the others load.",
     )
     timeout: Seconds = Field(
         default=2.0,

@@ -136,7 +136,7 @@ class Crew:
         self._retired = False
 
     async def open(self) -> Ready:
-        """Take the leases and load the first worker, then the others; all or none."""
+        """Take the leases and load the first worker."""
         self.root = self._open.enter_context(self._lease()).root
         if self.order.environment is not None:
             if not self.order.rules.code:
@@ -156,8 +156,16 @@ class Crew:
             ready.columns,
             ready.classes,
         )
-        # The first has shown that it loads; the others only cost time.
-        tasks = [asyncio.ensure_future(self.hire()) for _ in range(1, self.order.workers)]
+        return ready
+
+    @property
+    def missing(self) -> int:
+        """How many workers its order has beyond those that there are."""
+        return self.order.workers - len(self.workers)
+
+    async def fill(self) -> None:
+        """Load what is missing, all or none: the first has shown that it loads."""
+        tasks = [asyncio.ensure_future(self.hire()) for _ in range(self.missing)]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
@@ -165,7 +173,6 @@ class Crew:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
-        return ready
 
     async def hire(self) -> tuple[Worker, Ready]:
         """One more loaded worker. LoadError or NotStarted, and nothing left behind.

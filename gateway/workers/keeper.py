@@ -198,6 +198,8 @@ class Keeper:
             recent = list(self.slot.recent) if same else []
             worker, columns = crew.workers[0], ready.columns
             probed = await probe.probe(worker, crew.root, recent, deadline, columns)
+            if self.slot.ready:  # else the first answers at once, and the others join it
+                await crew.fill()
             # A build is no load: it is counted by itself.
             seconds = loop.time() - begun - crew.built_seconds
             self._metrics.load_seconds.observe(seconds)
@@ -233,7 +235,10 @@ class Keeper:
         self._metrics.reloads["swapped"].inc()
         # Its order is the newest, or it would have been cancelled; its commit may have moved.
         self._settle_on(crew, self._wanted or crew.move)
+        missing = crew.missing
         self.slot.swap(crew)
+        for _ in range(missing):
+            self._spawn(self._hire(crew))
         self._examiner.forget()
         if old is not None:
             old.retire()
@@ -296,13 +301,14 @@ class Keeper:
                 self._reason = f"{worker.why}{slow}"
             wait = self._around.patience.wait(crew.deaths)
             self.slot.expected = asyncio.get_running_loop().time() + wait
-            self._spawn(self._replace(crew))
+            self._spawn(self._hire(crew))
 
-    async def _replace(self, crew: Crew) -> None:
-        """At once after the first death; ever slower while they die without an answer."""
-        loop = asyncio.get_running_loop()
+    async def _hire(self, crew: Crew) -> None:
+        """One more worker: at once after the first death or failure; ever slower while they die
+        without an answer, or cannot be started."""
+        loop, failures = asyncio.get_running_loop(), 0
         while True:
-            wait = self._around.patience.wait(crew.deaths)
+            wait = self._around.patience.wait(crew.deaths + failures)
             self.slot.expected = loop.time() + wait
             await asyncio.sleep(wait)
             if crew is not self._crew or self._closing:
@@ -310,9 +316,9 @@ class Keeper:
             try:
                 worker, _ = await crew.hire()
             except Exception as error:
-                crew.deaths += 1
+                failures += 1
                 self._metrics.worker_exits["not_started"].inc()
-                self._reason = f"a worker could not be replaced: {error}"
+                self._reason = f"one more worker could not be started: {error}"
                 continue
             if crew is not self._crew or self._closing:
                 self._on_release(crew, worker)

@@ -242,6 +242,7 @@ def test_as_root_each_worker_is_a_user_of_its_own_that_finds_its_snapshot_and_no
         async with running(state / "snapshots", launch=launch, branches=branches) as world:
             found = await world.settled(serving_code(state / "snapshots", LOOKS))
             assert found["containment"]["lacks"] == {}, found
+            await world.joined(2)
             seen = [(await world.ask([[str(state / "store")]]))[0] for _ in range(8)]
             users = {one["user"] for one in seen}
             assert 0 not in users

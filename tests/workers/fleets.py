@@ -156,6 +156,10 @@ class World:
         await wait_until_async(done, 120.0, lambda: (self.state(move.branch), self.logs))
         return self.state(move.branch)
 
+    async def joined(self, count: int) -> None:
+        """Once so many workers are there: the first serves before the others have loaded."""
+        await wait_until_async(lambda: len(self.state()["workers"]) == count, describe=self.state)
+
     def submit(
         self,
         rows: object,

@@ -214,7 +214,7 @@ def test_several_workers_share_a_queue(tmp_path: Path) -> None:
         branches = {PROD: BranchConfig(workers=2)}
         async with running(tmp_path, branches=branches) as world:
             held_one, gate = await held(world)
-            assert len(world.state()["workers"]) == 2
+            await world.joined(2)
             assert await world.ask([[1]]) == [0]  # by the other one
             assert not held_one.done()
             gate.touch()

@@ -275,6 +275,7 @@ def test_a_worker_that_hangs_on_a_probe_row_is_replaced_and_the_branch_left_out(
             )
             move = snapshot(tmp_path, {"src/serve.py": code, "metrics/golden.json": GOLDEN})
             await world.settled(move)
+            await world.joined(2)
             flag.touch()
             asked = [world.submit([["x"]], timeout=1.0, unit="ada") for _ in range(5)]
             await asyncio.gather(*asked, return_exceptions=True)
@@ -369,7 +370,7 @@ def test_a_branch_that_is_leaving_is_examined_no_more(tmp_path: Path) -> None:
         branches = {PROD: BranchConfig(workers=2)}
         async with running(tmp_path, patience=QUICK, branches=branches) as world:
             await world.settled(serving_code(tmp_path, code))
-            assert await world.ask([[0]]) == [0]
+            await world.joined(2)
             gate = tmp_path / "gate"
             held = world.submit([[str(gate)]], patient=True)
             await wait_until_async(gate.with_suffix(".begun").exists)

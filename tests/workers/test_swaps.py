@@ -257,6 +257,78 @@ def test_a_killed_worker_is_back_before_long(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def _hesitates(folder: Path, then: str) -> str:
+    """Code that loads at once in one worker of all; what the others do `then` is Python."""
+    return (
+        "import os, pathlib, time\n"
+        f"HERE = pathlib.Path({str(folder)!r})\n"
+        "def load(root):\n"
+        "    (HERE / f'begun-{os.getpid()}').touch()\n"
+        "    try: (HERE / 'first').touch(exist_ok=False)\n"
+        f"    except FileExistsError: {then}\n"
+        "ROW_WISE = True\n"
+        "def predict(model, rows): return ['late' for _ in rows]\n"
+    )
+
+
+_WAITS = "[time.sleep(0.01) for _ in iter((HERE / 'gate').exists, True)]"
+
+
+def _begun(folder: Path) -> int:
+    return len(list(folder.glob("begun-*")))
+
+
+def test_where_nobody_answers_the_first_worker_does_and_the_others_join_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, branches={PROD: BranchConfig(workers=3)}) as world:
+            await world.settled(serving_code(tmp_path, _hesitates(tmp_path, _WAITS)))
+            assert await world.ask([[0]]) == ["late"]
+            await wait_until_async(lambda: _begun(tmp_path) == 3)
+            assert len(world.state()["workers"]) == 1
+            (tmp_path / "gate").touch()
+            await world.joined(3)
+            assert world.state()["reason"] is None
+
+    asyncio.run(story())
+
+
+def test_where_somebody_answers_all_workers_are_loaded_before_they_do(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, branches={PROD: BranchConfig(workers=3)}) as world:
+            await world.settled(constant(tmp_path, "early"))
+            loading = asyncio.ensure_future(
+                world.settled(serving_code(tmp_path, _hesitates(tmp_path, _WAITS)))
+            )
+            await wait_until_async(lambda: _begun(tmp_path) == 3)
+            assert await world.ask([[0]]) == ["early"]
+            (tmp_path / "gate").touch()
+            assert len((await loading)["workers"]) == 3
+            assert await world.ask([[0]]) == ["late"]
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_cannot_join_is_tried_ever_later_though_others_answer(tmp_path: Path) -> None:
+    async def story() -> None:
+        patience = replace(QUICK, first_wait=600.0, longest_wait=600.0)
+        branches = {PROD: BranchConfig(workers=2)}
+        async with running(tmp_path, branches=branches, patience=patience) as world:
+            fails = "raise RuntimeError('one is enough')"
+            await world.settled(serving_code(tmp_path, _hesitates(tmp_path, fails)))
+
+            async def waits_long() -> bool:
+                assert await world.ask([[0]]) == ["late"]
+                return world.slot().expected > asyncio.get_running_loop().time() + 300
+
+            while not await waits_long():
+                pass
+            assert _begun(tmp_path) == 3
+            reason = world.state()["reason"]
+            assert reason == "one more worker could not be started: RuntimeError: one is enough"
+
+    asyncio.run(story())
+
+
 def test_branches_are_added_changed_and_removed(tmp_path: Path) -> None:
     async def story() -> None:
         limits = LimitsConfig()
