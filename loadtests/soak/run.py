@@ -96,7 +96,8 @@ async def soak(options: Options, folder: Path, say: Callable[[str], None]) -> So
         say("every deed is done and in force; nobody asks any more")
         await asyncio.to_thread(_ended, found, gateway, folder / "state" / "journal")
     finally:
-        gateway.stop()
+        # Not on the loop: those who are slow would keep their connections open, and it from ending.
+        await asyncio.to_thread(gateway.stop)
     say("the gateway has ended; reading what it wrote")
     await asyncio.to_thread(_judge, found, repository, folder)
     return found
