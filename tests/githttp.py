@@ -130,11 +130,9 @@ class GitHttp:
             self._loop.call_soon_threadsafe(gate.opened.set)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._server.serve(sockets=[self._listener]))
-        finally:
-            self._loop.close()
+        # It ends what is just being accepted, too, which would be another test's warning.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._server.serve(sockets=[self._listener]))
 
     # One request
 
