@@ -14,6 +14,10 @@ _PERSON = {
     "GIT_COMMITTER_EMAIL": "ada@example.org",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    # Models of random bytes only get slower by it.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "core.compression",
+    "GIT_CONFIG_VALUE_0": "0",
 }
 
 #: Of a person's pushes: a gateway that has rows each second is often first where git is slow.
@@ -43,6 +47,7 @@ class Remote:
         self.person = path.with_name(path.name + "-person")
         path.mkdir(parents=True)
         git(path, "init", "--bare", "--quiet", "--initial-branch=prod")
+        git(path, "config", "core.compression", "0")  # of what is pushed, too
         self.person.mkdir()
         git(self.person, "init", "--quiet", "--initial-branch=prod")
         git(self.person, "remote", "add", "origin", str(path))
