@@ -16,14 +16,17 @@ def wait_until(
     describe: Callable[[], object] | None = None,
 ) -> object:
     """The first truthy value of `condition`; or AssertionError after `deadline` seconds."""
-    end = time.monotonic() + deadline
+    begun = time.monotonic()
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > begun + deadline:
             raise AssertionError(_late(condition, deadline, describe))
-        time.sleep(0.02)
+        # What is waited for needs the processor, too: to ask may be as dear as git or a request.
+        time.sleep(max(0.02, min(0.1, (now - begun) / 20), min(0.5, 2 * (now - asked))))
 
 
 async def wait_until_async(

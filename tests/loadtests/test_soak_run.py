@@ -24,7 +24,7 @@ def test_a_small_soak_does_everything_and_finds_every_answer_recorded_once(
     tmp_path: Path,
 ) -> None:
     done = subprocess.run(
-        soak(tmp_path, "--clients=4"),
+        soak(tmp_path, "--clients=2"),
         cwd=ROOT,
         capture_output=True,
         text=True,
