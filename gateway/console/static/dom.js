@@ -45,3 +45,6 @@ export function text(element, value) {
 export const chip = (tone, word) => h("span", { class: "chip", "data-tone": tone }, word);
 export const unseen = (words) => h("span", { class: "unseen" }, words);
 export const empty = (words) => h("p", { class: "empty" }, words);
+
+/** A button that shows all of a list, or the first of it again. */
+export const more = (whole, fewer, all, toggle) => h("button", { class: "more", type: "button", "data-focus": "more", "aria-expanded": String(whole), onclick: toggle }, whole ? fewer : all);

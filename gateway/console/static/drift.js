@@ -1,6 +1,6 @@
 // How far the rows of a branch have moved, the worst columns first, each with its distribution.
 
-import { at, chip, empty, h, show, svg } from "./dom.js";
+import { at, chip, empty, h, more, show, svg } from "./dom.js";
 import { clock, count, number, share } from "./format.js";
 
 const FEWEST = 10;
@@ -72,7 +72,7 @@ function draw() {
         `, ${count(seen.rows)} rows from ${clock(seen.start)} to ${clock(seen.end)}, beside ${count(reference?.n)} of ${reference?.live ? "its first rows" : "training"}.`),
       h("span", { class: "legend" }, h("span", {}, h("span", { class: "swatch" }), "reference"), h("span", {}, h("span", { class: "swatch window" }), "window"))),
       h("ul", { class: "columns" }, shown.map(card)),
-      columns.length > shown.length || whole ? h("button", { class: "more", type: "button", "data-focus": "more", "aria-expanded": String(whole), onclick: () => { whole = !whole; draw(); } }, whole ? "Show the worst ones alone" : `Show all ${count(columns.length)} columns`) : null,
+      columns.length > shown.length || whole ? more(whole, "Show the worst ones alone", `Show all ${count(columns.length)} columns`, () => { whole = !whole; draw(); }) : null,
     ];
   });
 }

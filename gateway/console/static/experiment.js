@@ -1,6 +1,6 @@
 // Each comparison: its word, why, and how its interval came to be what it is.
 
-import { at, chip, empty, h, refill, text } from "./dom.js";
+import { at, chip, empty, h, more, refill, text } from "./dom.js";
 import { count, number, share, signed } from "./format.js";
 import { axes, plot } from "./charts.js";
 import { colour, token } from "./colours.js";
@@ -8,7 +8,7 @@ import { byNews, said, stands, track } from "./interval.js";
 
 /** So many are drawn; of more, the others stand in a table. */
 const MOST = 4;
-const plain = (name) => [name, ""];
+const DIFFERENCE = ["Difference", "track"];
 
 let whole = false;
 let written = null;
@@ -43,18 +43,13 @@ export function redraw() {
     refill(body, readout.trouble ? h("p", { class: "failed" }, `Nothing is counted: ${readout.trouble}`) : empty("Nothing is compared yet. It begins once a second branch with a weight answers users; name a metric under `metrics:` in gateway.yaml, and send what became of predictions to POST /feedback."));
     return;
   }
-  refill(body, [readout.trouble ? h("p", { class: "failed" }, `Nothing is counted just now: ${readout.trouble}`) : null, told.map((one) => contrast(one, opened)), others(current.slice(told.length)), more(current.length)]);
+  refill(body, [readout.trouble ? h("p", { class: "failed" }, `Nothing is counted just now: ${readout.trouble}`) : null, told.map((one) => contrast(one, opened)), others(current.slice(told.length)), current.length > MOST ? more(whole, "Show the foremost alone", `Show all ${count(current.length)} comparisons in full`, () => { whole = !whole; redraw(); }) : null]);
   for (const one of told) course(one, body);
-}
-
-function more(number) {
-  if (number <= MOST) return null;
-  return h("button", { class: "more", type: "button", "data-focus": "more", "aria-expanded": String(whole), onclick: () => { whole = !whole; redraw(); } }, whole ? "Show the foremost alone" : `Show all ${count(number)} comparisons in full`);
 }
 
 function others(rest) {
   if (!rest.length) return null;
-  return table("others", `The other ${count(rest.length)}`, [plain("Branch"), plain("Metric"), ["Difference", "track"], plain("Word")], rest.map((one) => {
+  return table("others", `The other ${count(rest.length)}`, ["Branch", "Metric", DIFFERENCE, "Word"], rest.map((one) => {
     const primary = primaryOf(one);
     return h("tr", { role: "row" },
       h("th", { scope: "row", role: "rowheader" }, one.candidate, h("small", {}, `beside ${one.baseline}${one.shadow ? ", as its shadow" : ""}`)),
@@ -67,15 +62,14 @@ function others(rest) {
 function table(name, caption, columns, rows) {
   return h("table", { class: `plain metrics ${name}`, role: "table" },
     h("caption", { class: name ? "" : "unseen" }, caption),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([words, column]) => h("th", { scope: "col", role: "columnheader", class: column }, words)))),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) => [column].flat()).map(([words, name]) => h("th", { scope: "col", role: "columnheader", class: name }, words)))),
     h("tbody", { role: "rowgroup" }, rows));
 }
 
 function difference(metric, candidate) {
   const bounds = metric && (metric.relative ?? metric.difference);
   const relative = bounds === metric?.relative;
-  const reach = bounds ? Math.max(Math.abs(bounds.low ?? 0), Math.abs(bounds.high ?? 0), 1e-9) * 1.1 : 1;
-  return h("td", { role: "cell", class: "track" }, track(bounds, reach, candidate, relative, metric?.name ?? "No metric"), bounds ? h("span", { class: "small" }, signed(bounds.estimate, relative)) : null);
+  return h("td", { role: "cell", class: "track" }, track(bounds, candidate, relative, metric?.name ?? "No metric"), bounds ? h("span", { class: "small" }, signed(bounds.estimate, relative)) : null);
 }
 
 const primaryOf = (one) => one.metrics.find((metric) => metric.role === "primary");
@@ -97,7 +91,7 @@ function contrast(one, opened) {
 
 function metrics(one) {
   const breached = new Map(one.guardrails.map((rail) => [rail.name, rail]));
-  return table("", `Metrics of ${one.candidate} beside ${one.baseline}`, [plain("Metric"), plain(one.baseline), plain(one.candidate), ["Difference", "track"], plain("Word")], one.metrics.map((metric) => {
+  return table("", `Metrics of ${one.candidate} beside ${one.baseline}`, ["Metric", one.baseline, one.candidate, DIFFERENCE, "Word"], one.metrics.map((metric) => {
     const rail = breached.get(metric.name);
     const [tone, words] = rail ? (rail.breached ? ["bad", "breached"] : ["good", "holds"]) : stands(metric.status);
     return h("tr", { role: "row" },

@@ -84,10 +84,9 @@ function better({ experiment, branches }) {
       return h("p", { class: "said" }, alone ? "One branch alone: give a second one a weight, and it is compared with the baseline." : "Nothing is compared yet: users of two branches and a metric in gateway.yaml make a comparison.");
     }
     const [tone, word] = stands(first.status);
-    const reach = first.interval ? Math.max(Math.abs(first.interval.low ?? 0), Math.abs(first.interval.high ?? 0), 1e-9) * 1.1 : 1;
     return [
       h("p", { class: "big name" }, first.candidate, " ", chip(tone, word)),
-      first.interval ? track(first.interval, reach, first.candidate, first.relative, `${first.metric} of ${first.candidate} beside ${first.baseline}`) : null,
+      first.interval ? track(first.interval, first.candidate, first.relative, `${first.metric} of ${first.candidate} beside ${first.baseline}`) : null,
       h("p", { class: "said clamp" }, first.reason),
       h("p", { class: "foot clamp" }, contrasts.length > 1 ? `${count(contrasts.length - 1)} more below. ` : "", first.metric ? `By ${first.metric}, beside ${first.baseline}` : `Beside ${first.baseline}`),
     ];

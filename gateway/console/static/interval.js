@@ -25,8 +25,9 @@ export function said(bounds, relative) {
   return `${signed(bounds.estimate, relative)}, interval ${low} to ${high}`;
 }
 
-/** `reach` is how far the track goes to either side. */
-export function track(bounds, reach, name, relative, label) {
+/** It goes as far to either side as the farther bound does, and a little more. */
+export function track(bounds, name, relative, label) {
+  const reach = Math.max(Math.abs(bounds?.low ?? 0), Math.abs(bounds?.high ?? 0), 1e-9) * 1.1;
   const [width, height, middle] = [200, 26, 13];
   const x = (value) => 100 + 96 * Math.max(-1, Math.min(1, value / reach));
   const line = { stroke: "var(--line-strong)", "stroke-width": 1 };
