@@ -266,7 +266,7 @@ def first_met(shown: list[int], grown: recomputed.Grown, multiple: int) -> None:
 
 
 def near(value: float | None) -> Any:
-    return pytest.approx(value, rel=1e-9, abs=1e-9)
+    return pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
 def shown_units(found: dict[str, Any]) -> dict[str, list[int]]:

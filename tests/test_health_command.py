@@ -158,3 +158,16 @@ def test_other_answers_and_addresses_are_told(tmp_path: Path, answers: Answers) 
         )
     missing = tmp_path / "gateway.yaml"
     assert asked(missing).output == f"{missing}: cannot be read: No such file or directory\n"
+
+
+def test_it_does_not_import_what_the_gateway_needs_to_serve() -> None:
+    """It runs every few seconds: what it imports would be paid for as often."""
+    code = (
+        "import sys; from gateway.__main__ import main\n"
+        "sys.argv = ['gateway', 'healthcheck', '--url', 'x']\n"
+        "try: main()\n"
+        "finally: print([m for m in ('numpy', 'sklearn', 'uvicorn', 'starlette', 'jinja2')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "[]\n"), done.stderr

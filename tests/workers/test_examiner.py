@@ -371,6 +371,7 @@ def test_a_branch_that_is_leaving_is_examined_no_more(tmp_path: Path) -> None:
         async with running(tmp_path, patience=QUICK, branches=branches) as world:
             await world.settled(serving_code(tmp_path, code))
             await world.joined(2)
+            assert await world.ask([[0]]) == [0]
             gate = tmp_path / "gate"
             held = world.submit([[str(gate)]], patient=True)
             await wait_until_async(gate.with_suffix(".begun").exists)

@@ -271,6 +271,7 @@ def _hesitates(folder: Path, then: str) -> str:
     )
 
 
+#: A file ends it, so that the test says when; a worker has nothing else to hear it by.
 _WAITS = "[time.sleep(0.01) for _ in iter((HERE / 'gate').exists, True)]"
 
 
@@ -316,12 +317,15 @@ def test_a_worker_that_cannot_join_is_tried_ever_later_though_others_answer(tmp_
             fails = "raise RuntimeError('one is enough')"
             await world.settled(serving_code(tmp_path, _hesitates(tmp_path, fails)))
 
-            async def waits_long() -> bool:
-                assert await world.ask([[0]]) == ["late"]
-                return world.slot().expected > asyncio.get_running_loop().time() + 300
+            async def user() -> None:
+                while True:
+                    assert await world.ask([[0]]) == ["late"]
 
-            while not await waits_long():
-                pass
+            asking = asyncio.ensure_future(user())
+            soon = asyncio.get_running_loop().time() + 300
+            await wait_until_async(lambda: world.slot().expected > soon, describe=world.state)
+            assert not asking.done()
+            asking.cancel()
             assert _begun(tmp_path) == 3
             reason = world.state()["reason"]
             assert reason == "one more worker could not be started: RuntimeError: one is enough"
